@@ -1,0 +1,1 @@
+"""Claudia: the database and real-time sync backend of an AI-assistant platform."""

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class ClaudiaConfig(AppConfig):
+    name = "claudia"
+    verbose_name = "Claudia"

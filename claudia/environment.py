@@ -1,0 +1,123 @@
+"""Typed reading of the environment that refuses nonsense at start, naming the variable.
+
+A thin layer over django-environ: that parses, this checks ranges and says in one sentence what is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+DATABASE_SCHEMES = ("postgres", "postgresql")
+REDIS_SCHEMES = ("redis", "rediss")
+
+
+class Environment:
+    """The process's environment, with a `.env` file behind it for what is not set."""
+
+    def __init__(self, dotenv: Path | None = None) -> None:
+        self._env = environ.Env()
+        if dotenv is not None and dotenv.is_file():
+            self._env.read_env(str(dotenv), overwrite=False)
+
+    def text(self, name: str, default: str = "") -> str:
+        """The variable, stripped; the default when it is absent or blank."""
+        return str(self._env.str(name, default="")).strip() or default
+
+    def names(self, name: str, default: list[str]) -> list[str]:
+        """A comma separated list; the default when the variable is absent or blank."""
+        return [part.strip() for part in self.text(name).split(",") if part.strip()] or default
+
+    def flag(self, name: str, default: bool) -> bool:
+        """A yes or no. (django-environ takes every unknown word for a no: a typing error would switch things off.)"""
+        value = self.text(name).lower()
+        if not value:
+            return default
+        if value in ("1", "true", "yes", "on"):
+            return True
+        if value in ("0", "false", "no", "off"):
+            return False
+        raise ImproperlyConfigured(f"{name} must be 1 or 0 (also true/false, yes/no, on/off), not {value!r}.")
+
+    def integer(self, name: str, default: int, *, low: int, high: int) -> int:
+        """A whole number from `low` to `high`."""
+        return int(self._number(name, default, self._env.int, f"a whole number from {low} to {high}", low, high))
+
+    def number(self, name: str, default: float, *, low: float, high: float) -> float:
+        """A number from `low` to `high`."""
+        return float(self._number(name, default, self._env.float, f"a number from {low:g} to {high:g}", low, high))
+
+    def database(self, name: str, url: str) -> dict[str, Any]:
+        """Django's settings for the PostgreSQL at `url`; `name` is the variable that the error blames."""
+        self._check_url(name, url, DATABASE_SCHEMES, "postgres://user:password@host:5432/name")
+        settings: dict[str, Any] = environ.Env.db_url_config(url)
+        if not settings.get("NAME"):
+            raise ImproperlyConfigured(f"{name} must name a database, like postgres://user:password@host:5432/name.")
+        return settings
+
+    def redis(self, name: str) -> str | None:
+        """The address of a Redis, or None when the variable is absent."""
+        url = self.text(name)
+        if not url:
+            return None
+        self._check_url(name, url, REDIS_SCHEMES, "redis://host:6379/0")
+        return url
+
+    def secret(self, name: str, *, file: Path, make: Callable[[], str], required: bool) -> str:
+        """A secret: from the environment, else (in development) drawn once and kept in `file`, never a fixed value."""
+        value = self.text(name)
+        if value:
+            return value
+        if required:
+            raise ImproperlyConfigured(f"{name} must be set when DEBUG is off.")
+        return kept(file, make)
+
+    def _number(
+        self, name: str, default: float, parse: Callable[[str], float], wanted: str, low: float, high: float
+    ) -> float:
+        value = self.text(name)
+        if not value:
+            return default
+        try:
+            number = parse(name)
+        except ValueError:
+            raise ImproperlyConfigured(f"{name} must be {wanted}, not {value!r}.") from None
+        if not low <= number <= high:  # also refuses NaN
+            raise ImproperlyConfigured(f"{name} must be {wanted}, not {value!r}.")
+        return number
+
+    def _check_url(self, name: str, url: str, schemes: tuple[str, ...], example: str) -> None:
+        # The value is not repeated in the message: it may hold a password.
+        problem = ImproperlyConfigured(f"{name} must be an address like {example}.")
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise problem from None
+        if parts.scheme not in schemes or port == 0:
+            raise problem
+
+
+def kept(file: Path, make: Callable[[], str]) -> str:
+    """The content of `file` (mode 0600), made by `make` if there is none; two processes at once get the same."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    try:
+        if not file.exists():
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as stream:
+                stream.write(make())
+            try:
+                os.link(draft, file)  # whole or not at all, and only the first one wins
+            except FileExistsError:
+                pass
+        return file.read_text().strip()
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,214 @@
+"""All settings, read once from the environment (and `.env`); see `.env.example` for what can be set."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+
+from cryptography.fernet import Fernet
+from django.core.exceptions import ImproperlyConfigured
+
+from claudia.environment import Environment
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+LOCAL_DIR = BASE_DIR / ".local"
+env = Environment(BASE_DIR / ".env")
+
+# -- the basics -------------------------------------------------------------------------------------------------------
+
+DEBUG = env.flag("DEBUG", True)
+SECRET_KEY = env.secret(
+    "SECRET_KEY", file=LOCAL_DIR / "secret_key", make=lambda: secrets.token_urlsafe(50), required=not DEBUG
+)
+ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.names("CSRF_TRUSTED_ORIGINS", [])
+
+INSTALLED_APPS = [
+    "daphne",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "channels",
+    "pgtrigger",
+    "claudia",
+    "accounts",
+    "projects",
+    "agents",
+    "conversations",
+    "memory",
+    "syncing",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "claudia.urls"
+ASGI_APPLICATION = "claudia.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# -- the database -----------------------------------------------------------------------------------------------------
+
+
+def _database_url() -> str:
+    """`DATABASE_URL`, or that of the server that `make run` started, so that commands beside it find it."""
+    if url := env.text("DATABASE_URL"):
+        return url
+    if not DEBUG:
+        raise ImproperlyConfigured("DATABASE_URL must be set when DEBUG is off.")
+    try:
+        return str(json.loads((LOCAL_DIR / "dev.json").read_text())["database_url"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "postgres://claudia@127.0.0.1:5432/claudia"
+
+
+DATABASES: dict[str, dict[str, Any]] = {"default": env.database("DATABASE_URL", _database_url())}
+DATABASES["default"]["CONN_MAX_AGE"] = 0  # the pool keeps connections; Django must give them back after each request
+DATABASES["default"].setdefault("OPTIONS", {}).update(
+    # A thread that waits longer than `timeout` for a connection gets an error: overload is refused, not queued.
+    pool={"min_size": 1, "max_size": env.integer("DATABASE_POOL_SIZE", 16, low=2, high=500), "timeout": 10},
+    connect_timeout=5,
+)
+TEST_DATABASE_URL = env.text("TEST_DATABASE_URL")
+if TEST_DATABASE_URL:
+    env.database("TEST_DATABASE_URL", TEST_DATABASE_URL)
+
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# -- Redis: only presence and other ephemeral messages, never synced changes ------------------------------------------
+
+REDIS_URL = env.redis("REDIS_URL")
+CHANNEL_LAYERS: dict[str, dict[str, Any]] = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+if REDIS_URL:
+    CHANNEL_LAYERS["default"] = {
+        "BACKEND": "channels_redis.core.RedisChannelLayer",
+        # The client's own defaults (few connections, a short socket timeout) kill idle consumers.
+        "CONFIG": {"hosts": [{"address": REDIS_URL, "max_connections": 1000, "socket_timeout": 30}]},
+    }
+
+# -- people -----------------------------------------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "accounts.User"
+LOGIN_URL = "/login/"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/login/"
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    "django.contrib.auth.hashers.ScryptPasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+
+# Secret values of projects are encrypted with the first key; the others still decrypt, so that keys can be rotated.
+FIELD_ENCRYPTION_KEYS = [
+    key.strip()
+    for key in env.secret(
+        "FIELD_ENCRYPTION_KEY",
+        file=LOCAL_DIR / "field_encryption_key",
+        make=lambda: Fernet.generate_key().decode(),
+        required=not DEBUG,
+    ).split(",")
+    if key.strip()
+]
+try:
+    for _key in FIELD_ENCRYPTION_KEYS:
+        Fernet(_key)
+except ValueError:
+    raise ImproperlyConfigured(
+        "FIELD_ENCRYPTION_KEY must be one or more Fernet keys (32 bytes in URL-safe base64), separated by commas."
+    ) from None
+
+# -- sync -------------------------------------------------------------------------------------------------------------
+
+SYNC_ENABLED = env.flag("SYNC_ENABLED", True)
+SYNC_AUTO_RESOLVE = env.flag("SYNC_AUTO_RESOLVE", True)  # off: every conflict waits for a human
+SYNC_BATCH_SIZE = env.integer("SYNC_BATCH_SIZE", 10_000, low=100, high=1_000_000)  # events of one step kept in memory
+SYNC_RETENTION_DAYS = env.integer("SYNC_RETENTION_DAYS", 7, low=1, high=14)  # the log is a ring of 16 days
+SYNC_POLL_SECONDS = env.number("SYNC_POLL_SECONDS", 1, low=0, high=3600)  # slow poll behind the pokes; 0: none
+SYNC_SNAPSHOT_READERS = env.integer("SYNC_SNAPSHOT_READERS", 2, low=1, high=64)  # threads that read snapshots
+SYNC_MAX_SUBSCRIPTIONS = env.integer("SYNC_MAX_SUBSCRIPTIONS", 100, low=1, high=10_000)  # of one connection
+SYNC_FRAME_BYTES = env.integer("SYNC_FRAME_BYTES", 1_048_576, low=65_536, high=16_777_216)
+SYNC_FRAMES_PER_SECOND = env.number("SYNC_FRAMES_PER_SECOND", 50, low=1, high=10_000)  # from one connection
+METRICS_RETENTION_DAYS = env.integer("METRICS_RETENTION_DAYS", 30, low=1, high=3650)
+MONITORING_INTERVAL = env.number("MONITORING_INTERVAL", 5, low=1, high=3600)  # seconds between writes of metrics
+
+# -- language, time, files --------------------------------------------------------------------------------------------
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = True
+STATIC_URL = "/static/"
+STATIC_ROOT = env.text("STATIC_ROOT") or str(LOCAL_DIR / "static")
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+
+# -- security ---------------------------------------------------------------------------------------------------------
+
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+if not DEBUG:
+    SECURE_SSL_REDIRECT = env.flag("SECURE_SSL_REDIRECT", True)
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")  # nginx in front sets it, and overwrites a client's
+    SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # asked by machines inside, without TLS
+    SECURE_HSTS_SECONDS = env.integer("SECURE_HSTS_SECONDS", 31_536_000, low=0, high=63_072_000)
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": env.text("LOG_LEVEL", "INFO").upper()},
+}
+
+# Until every app has its models (they are being written): work with those that exist.
+INSTALLED_APPS = [
+    app
+    for app in INSTALLED_APPS
+    if app not in ("accounts", "projects", "agents", "conversations", "memory", "syncing")
+    or any((BASE_DIR / app).glob("models*"))
+]
+if "accounts" not in INSTALLED_APPS:
+    AUTH_USER_MODEL = "auth.User"
