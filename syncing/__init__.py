@@ -1,0 +1,60 @@
+"""Claudia's sync engine: its public face, which is all that domain apps import.
+
+    @syncing.register(Memory)
+    class MemorySync(syncing.Synced): ...        # declare a synced model, in the app's `sync.py`
+
+    class Memory(syncing.SyncedModel): ...       # what every synced model inherits
+
+    with syncing.acting(user=user, origin="admin"): ...   # who writes, for the log
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from syncing.actors import acting
+from syncing.declarations import Grant, Synced, register
+from syncing.exceptions import SyncError
+from syncing.fields import (
+    SyncedBigInteger,
+    SyncedDecimal,
+    SyncedFloat,
+    SyncedInterval,
+    SyncedTimestamp,
+    timestamp_now,
+)
+from syncing.identity import uuid7
+from syncing.scopes import OwnScope, ParentScope, ProjectScope, PublicScope
+from syncing.triggers import DefinerTrigger
+
+if TYPE_CHECKING:
+    from syncing.models import SyncedModel
+
+__all__ = [
+    "DefinerTrigger",
+    "Grant",
+    "OwnScope",
+    "ParentScope",
+    "ProjectScope",
+    "PublicScope",
+    "SyncError",
+    "Synced",
+    "SyncedBigInteger",
+    "SyncedDecimal",
+    "SyncedFloat",
+    "SyncedInterval",
+    "SyncedModel",
+    "SyncedTimestamp",
+    "acting",
+    "register",
+    "timestamp_now",
+    "uuid7",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Models cannot be imported before the app registry is ready, and this package is imported to make it ready.
+    if name == "SyncedModel":
+        return import_module("syncing.models").SyncedModel
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,38 @@
+"""Who writes: a transaction-local setting that the capture triggers copy into every event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+
+#: `user/client/mutation/origin`, each may be empty. Read by `syncing.actor()` in the database.
+SETTING = "claudia.actor"
+
+
+@contextmanager
+def acting(
+    *,
+    user: object = None,
+    client: UUID | str | None = None,
+    mutation: UUID | str | None = None,
+    origin: str = "",
+    using: str = DEFAULT_DB_ALIAS,
+) -> Iterator[None]:
+    """Everything written inside is logged as this actor's. Opens a transaction, since the actor travels with it.
+
+    user: a User, its id, or None for nobody in particular. client, mutation: ids of an installation and of its
+    mutation. origin: where the write came from, for people ("admin", "command prune_sync").
+    Nests: the outer actor is back when the inner block ends.
+    """
+    user_id = getattr(user, "pk", user) or ""
+    value = f"{user_id}/{client or ''}/{mutation or ''}/{origin.replace('/', ' ')[:200]}"
+    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+        cursor.execute("SELECT coalesce(current_setting(%s, true), '')", [SETTING])
+        row = cursor.fetchone()
+        outer = row[0] if row else ""
+        cursor.execute("SELECT set_config(%s, %s, true)", [SETTING, value])
+        yield
+        cursor.execute("SELECT set_config(%s, %s, true)", [SETTING, outer])

@@ -1,0 +1,99 @@
+"""One family of errors. The docstring is the default message; `code` is what a machine reads (the protocol's error codes)."""
+
+from __future__ import annotations
+
+
+class SyncError(Exception):
+    """The request could not be carried out."""
+
+    code = "internal"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (self.__doc__ or "").strip())
+
+    @property
+    def message(self) -> str:
+        """What a person reads."""
+        return str(self)
+
+
+class BadFrame(SyncError):
+    """The frame does not have the form that the protocol asks for."""
+
+    code = "bad_frame"
+
+
+class BadFilter(SyncError):
+    """The filter is not one that the protocol knows."""
+
+    code = "bad_filter"
+
+
+class UnknownTable(SyncError):
+    """There is no synced table of this name."""
+
+    code = "unknown_table"
+
+
+class UnknownColumn(SyncError):
+    """The table has no synced column of this name."""
+
+    code = "unknown_column"
+
+
+class NotFilterable(SyncError):
+    """The column cannot be filtered by."""
+
+    code = "not_filterable"
+
+
+class UnknownSubscription(SyncError):
+    """There is no subscription of this id on this connection."""
+
+    code = "unknown_subscription"
+
+
+class DuplicateSubscription(SyncError):
+    """A subscription of this id is already open on this connection."""
+
+    code = "duplicate_subscription"
+
+
+class TooManySubscriptions(SyncError):
+    """The connection holds as many subscriptions as it may."""
+
+    code = "too_many_subscriptions"
+
+
+class TooLarge(SyncError):
+    """The value is larger than the limit."""
+
+    code = "too_large"
+
+
+class RateLimited(SyncError):
+    """Too many requests in too short a time."""
+
+    code = "rate_limited"
+
+
+class Forbidden(SyncError):
+    """The user may not do this."""
+
+    code = "forbidden"
+
+
+class NotFound(SyncError):
+    """There is no such row."""
+
+    code = "not_found"
+
+
+class Unavailable(SyncError):
+    """The server cannot do this now; try again later."""
+
+    code = "unavailable"
+
+
+class BadDeclaration(SyncError):
+    """A synced model is declared in a way that cannot work."""

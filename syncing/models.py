@@ -1,0 +1,175 @@
+"""What every synced model inherits, and the engine's own tables.
+
+The log and the checkpoints are made by SQL (`syncing/sql/`): partitions, `xid8` and `pg_snapshot` are not Django's.
+Their models here are unmanaged, for reading.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterable
+from typing import Any, Self
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+from syncing.fields import SyncedBigInteger, SyncedTimestamp, timestamp_now
+from syncing.identity import DatabaseUUID7, uuid7
+
+
+class SyncedModel(models.Model):
+    """A row that browsers hold copies of. Version, times and scope are the database's, whoever writes.
+
+    `save()` writes only the fields that changed since the row was loaded, so that it does not undo what others wrote
+    to other columns, and afterwards knows the version and the time that the database gave.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, db_default=DatabaseUUID7(), editable=False)
+    sync_version = SyncedBigInteger(db_default=0, editable=False)
+    scope = models.TextField(db_default="", editable=False)
+    created_at = timestamp_now(editable=False)
+    updated_at = timestamp_now(editable=False)
+
+    #: What the database sets on each write.
+    KEPT_BY_DATABASE = ("sync_version", "scope", "updated_at")
+
+    class Meta:
+        abstract = True
+
+    @classmethod
+    def from_db(cls, db: str | None, field_names: Collection[str], values: Collection[Any]) -> Self:
+        row = super().from_db(db, field_names, values)
+        row.remember()
+        return row
+
+    def remember(self) -> None:
+        """Takes the present values for those that are in the database."""
+        self._loaded = {
+            field.attname: copy.deepcopy(self.__dict__[field.attname])
+            for field in self._meta.concrete_fields
+            if field.attname in self.__dict__
+        }
+
+    def changed_fields(self) -> list[str]:
+        """Names of the loaded fields whose value is no longer the one that was loaded."""
+        loaded: dict[str, Any] = getattr(self, "_loaded", {})
+        return [
+            field.name
+            for field in self._meta.concrete_fields
+            if field.attname in loaded and loaded[field.attname] != self.__dict__.get(field.attname)
+        ]
+
+    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
+        loaded = not self._state.adding and hasattr(self, "_loaded")
+        if loaded and update_fields is None and not kwargs.get("force_insert"):
+            update_fields = self.changed_fields()
+        inserting = self._state.adding
+        super().save(*args, update_fields=update_fields, **kwargs)
+        if not inserting and (update_fields is None or update_fields):
+            self.refresh_from_db(fields=self.KEPT_BY_DATABASE, using=kwargs.get("using"))
+        self.remember()
+
+    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
+        super().refresh_from_db(*args, **kwargs)
+        self.remember()
+
+
+class SyncEvent(models.Model):
+    """One entry of the log: what happened to a row, or to a table. Read-only; triggers write it."""
+
+    class Op(models.TextChoices):
+        INSERT = "I", "insert"
+        UPDATE = "U", "update"
+        DELETE = "D", "delete"
+        RESET = "R", "reset"
+
+    id = models.BigIntegerField(primary_key=True)
+    slot = models.SmallIntegerField()
+    xid = models.BigIntegerField()
+    created_at = models.DateTimeField()
+    table_name = models.TextField()
+    op = models.CharField(max_length=1, choices=Op.choices)
+    row_id = models.UUIDField(null=True)
+    version = models.BigIntegerField(null=True)
+    scope = models.TextField(null=True)
+    old_scope = models.TextField(null=True)
+    after = models.TextField(null=True)
+    before = models.TextField(null=True)
+    keys = models.TextField(null=True)
+    user_id = models.UUIDField(null=True)
+    client_id = models.UUIDField(null=True)
+    mutation_id = models.UUIDField(null=True)
+    origin = models.TextField(null=True)
+
+    class Meta:
+        managed = False
+        db_table = "sync_events"
+
+    def __str__(self) -> str:
+        return f"{self.get_op_display()} {self.table_name} {self.row_id or ''}"
+
+
+class SyncCheckpoint(models.Model):
+    """A numbered snapshot of the database: a boundary between steps. Read-only; the feed takes it."""
+
+    id = models.BigIntegerField(primary_key=True)
+    mark = models.TextField()
+    opens_mark = models.BooleanField()
+    snapshot = models.TextField()
+    created_at = models.DateTimeField()
+
+    class Meta:
+        managed = False
+        db_table = "sync_checkpoints"
+
+    def __str__(self) -> str:
+        return f"{self.id}.{self.mark}"
+
+
+class SyncClient(models.Model):
+    """An installation of a client, as one user uses it: when it was last there, and how far it has got."""
+
+    id = models.BigAutoField(primary_key=True)
+    client = models.UUIDField()
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="sync_clients")
+    user_agent = models.TextField(blank=True, db_default="")
+    cursor = models.TextField(blank=True, db_default="")
+    connected_at = models.DateTimeField(null=True)
+    last_sync_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "sync_clients"
+        constraints = [models.UniqueConstraint(fields=["client", "user"], name="sync_clients_client_user")]
+
+    def __str__(self) -> str:
+        return f"{self.client} of {self.user}"
+
+
+class SyncConflict(SyncedModel):
+    """A write that met another one and could not be merged by rule. It lies in the scope of the user who wrote."""
+
+    class Type(models.TextChoices):
+        SAME_COLUMN = "same_column", "both changed a column"
+        UPDATE_DELETED = "update_deleted", "an update of a deleted row"
+        DELETE_UPDATED = "delete_updated", "a delete of an updated row"
+        UNIQUE = "unique", "a unique value that is taken"
+
+    class Status(models.TextChoices):
+        OPEN = "open", "open"
+        RESOLVED = "resolved", "resolved"
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="sync_conflicts")
+    table_name = models.TextField()
+    row_id = models.UUIDField()
+    type = models.TextField(choices=Type.choices)
+    status = models.TextField(choices=Status.choices, default=Status.OPEN, db_default=Status.OPEN)
+    fields = ArrayField(models.TextField(), default=list, db_default=[])
+    local = models.JSONField(default=dict, db_default={})
+
+    class Meta:
+        db_table = "sync_conflicts"
+        indexes = [models.Index(fields=["row_id"], name="sync_conflicts_row")]
+
+    def __str__(self) -> str:
+        return f"{self.get_type_display()}: {self.table_name} {self.row_id}"

@@ -1,0 +1,17 @@
+"""The engine's own synced table: a person's conflicts."""
+
+from __future__ import annotations
+
+from syncing.declarations import Synced, register
+from syncing.models import SyncConflict
+from syncing.scopes import OwnScope
+
+
+@register(SyncConflict)
+class ConflictSync(Synced):
+    """What is in dispute and what the person wanted; what the server has is asked for, under the row's own access."""
+
+    table = "conflicts"
+    columns = ["user_id", "table_name", "row_id", "type", "status", "fields", "local", "created_at", "updated_at"]
+    filterable = ["table_name", "row_id", "status"]
+    scope = [OwnScope("user_id")]
