@@ -1,0 +1,5 @@
+"""What went wrong with the database server, in one sentence for a person."""
+
+
+class PostgresProblem(Exception):
+    """The database server cannot be used."""
