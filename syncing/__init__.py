@@ -1,11 +1,11 @@
 """Claudia's sync engine: its public face, which is all that domain apps import.
 
-    @syncing.register(Memory)
-    class MemorySync(syncing.Synced): ...        # declare a synced model, in the app's `sync.py`
+@syncing.register(Memory)
+class MemorySync(syncing.Synced): ...        # declare a synced model, in the app's `sync.py`
 
-    class Memory(syncing.SyncedModel): ...       # what every synced model inherits
+class Memory(syncing.SyncedModel): ...       # what every synced model inherits
 
-    with syncing.acting(user=user, origin="admin"): ...   # who writes, for the log
+with syncing.acting(user=user, origin="admin"): ...   # who writes, for the log
 """
 
 from __future__ import annotations

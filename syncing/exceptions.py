@@ -1,4 +1,4 @@
-"""One family of errors. The docstring is the default message; `code` is what a machine reads (the protocol's error codes)."""
+"""One family of errors. The docstring is the default message; `code` is the protocol's, which machines read."""
 
 from __future__ import annotations
 

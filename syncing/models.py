@@ -14,7 +14,7 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-from syncing.fields import SyncedBigInteger, SyncedTimestamp, timestamp_now
+from syncing.fields import SyncedBigInteger, timestamp_now
 from syncing.identity import DatabaseUUID7, uuid7
 
 

@@ -129,11 +129,8 @@ def stamps(declaration: Declaration) -> Iterable[pgtrigger.Trigger]:
         NEW.updated_at := pg_catalog.statement_timestamp();
     """
     scope = ", ".join(rule.sql() for rule in declaration.scope)
-    missing = f"""
-        IF NEW.scope IS NULL THEN
-            RAISE foreign_key_violation USING MESSAGE = '{declaration.table}: the row to which this one belongs does not exist';
-        END IF;
-    """
+    orphan = f"{declaration.table}: the row to which this one belongs does not exist"
+    missing = f"IF NEW.scope IS NULL THEN RAISE foreign_key_violation USING MESSAGE = '{orphan}'; END IF;"
     derive = f"NEW.scope := COALESCE({scope});" + missing
     inputs = ["scope", *(rule.column for rule in declaration.scope)]
     moved = f"IF {image('OLD', inputs)} OPERATOR(pg_catalog.*<>) {image('NEW', inputs)} THEN {derive} END IF;"
@@ -167,21 +164,24 @@ def whole(declaration: Declaration, row: str, columns: Iterable[str] | None = No
 
 
 def changed(declaration: Declaration, row: str) -> str:
-    """SQL for the JSON text of the columns that differ between the two images, as they are in `row`."""
+    """SQL for the JSON text of the columns that differ between the two images, as they are in `row`.
+
+    `sync_version` always differs, and so is always there.
+    """
 
     def member(name: str, type_: ColumnType) -> str:
         new, old = f"{NEW_ROWS}.{name}", f"{OLD_ROWS}.{name}"
         differ = f"ROW({new}) *<> ROW({old})" if type_ in SPELLED_UNLIKE else f"{new} IS DISTINCT FROM {old}"
         return f"""CASE WHEN {differ} THEN '"{name}":' || syncing.wire({row}.{name}) END"""
 
-    members = (member(name, type_) for name, type_ in declaration.columns.items() if name not in ("id", "sync_version"))
+    members = (member(name, type_) for name, type_ in declaration.columns.items() if name != "id")
     # concat_ws drops NULLs, which here are just the unchanged columns: syncing.wire() spells NULL as 'null'.
     return f"concat('{{', concat_ws(',', {', '.join(members)}), '}}')"
 
 
 INSERT = """
-    INSERT INTO public.sync_events
-        (table_name, op, row_id, version, scope, old_scope, after, before, keys, user_id, client_id, mutation_id, origin)
+    INSERT INTO public.sync_events (table_name, op, row_id, version, scope, old_scope, after, before, keys,
+        user_id, client_id, mutation_id, origin)
 """
 ACTOR = "actor.user_id, actor.client_id, actor.mutation_id, actor.origin"
 #: One table and operation a trigger; `actor` is read once a statement.
@@ -204,7 +204,8 @@ def captures(declaration: Declaration) -> Iterable[pgtrigger.Trigger]:
         {INSERT}
         SELECT '{table}', op, coalesce({new}.id, {old}.id), coalesce({new}.sync_version, {old}.sync_version),
             {new}.scope, {old}.scope,
-            CASE WHEN op = 'D' THEN NULL WHEN enters THEN {whole(declaration, new)} ELSE {changed(declaration, new)} END,
+            CASE WHEN op = 'D' THEN NULL WHEN enters THEN {whole(declaration, new)}
+                ELSE {changed(declaration, new)} END,
             CASE op WHEN 'I' THEN NULL WHEN 'D' THEN {whole(declaration, old)} ELSE {changed(declaration, old)} END,
             CASE WHEN NOT enters THEN {whole(declaration, new, keys)} END,
             {ACTOR}

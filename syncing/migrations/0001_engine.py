@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from django.db import migrations, models
+from django.db import migrations
 
 SQL = Path(__file__).resolve().parent.parent / "sql"
 

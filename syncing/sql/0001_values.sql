@@ -23,7 +23,7 @@ CREATE FUNCTION syncing.wire(v numeric) RETURNS text LANGUAGE sql STABLE PARALLE
 CREATE FUNCTION syncing.wire(v boolean) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
     RETURN coalesce(v::text, 'null');
 CREATE FUNCTION syncing.wire(v timestamptz) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN coalesce(to_char(v AT TIME ZONE 'UTC', '"YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'null');
+    RETURN coalesce('"' || to_char(v AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '"', 'null');
 -- The epoch of an interval is numeric: trailing zeros go, so that 1.5 s is `1.5` and 2 s is `2`.
 CREATE FUNCTION syncing.wire(v interval) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
     RETURN coalesce(trim_scale(extract(epoch FROM v))::text, 'null');

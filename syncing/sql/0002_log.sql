@@ -96,8 +96,8 @@ CREATE FUNCTION syncing.poke() RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     gate integer := 'public.sync_events'::pg_catalog.regclass::pg_catalog.oid::integer;
 BEGIN
-    IF CASE WHEN pg_catalog.pg_try_advisory_lock_shared(gate, 1)
-            THEN pg_catalog.pg_advisory_unlock_shared(gate, 1) ELSE false END THEN
+    IF (CASE WHEN pg_catalog.pg_try_advisory_lock_shared(gate, 1)
+             THEN pg_catalog.pg_advisory_unlock_shared(gate, 1) ELSE false END) THEN
         PERFORM pg_catalog.pg_notify('claudia_sync', '');
     END IF;
 END $$;
