@@ -46,6 +46,13 @@ class Environment:
             return False
         raise ImproperlyConfigured(f"{name} must be 1 or 0 (also true/false, yes/no, on/off), not {value!r}.")
 
+    def choice(self, name: str, default: str, choices: list[str]) -> str:
+        """One of a few words, in capitals."""
+        value = self.text(name, default).upper()
+        if value not in choices:
+            raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+        return value
+
     def integer(self, name: str, default: int, *, low: int, high: int) -> int:
         """A whole number from `low` to `high`."""
         return int(self._number(name, default, self._env.int, f"a whole number from {low} to {high}", low, high))
@@ -107,9 +114,9 @@ class Environment:
 
 def kept(file: Path, make: Callable[[], str]) -> str:
     """The content of `file` (mode 0600), made by `make` if there is none; two processes at once get the same."""
-    file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         if not file.exists():
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w") as stream:
@@ -119,5 +126,9 @@ def kept(file: Path, make: Callable[[], str]) -> str:
             except FileExistsError:
                 pass
         return file.read_text().strip()
+    except PermissionError:
+        raise ImproperlyConfigured(
+            f"{file} belongs to another user: run Claudia as that user, or remove {file.parent}."
+        ) from None
     finally:
         draft.unlink(missing_ok=True)

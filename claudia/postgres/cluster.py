@@ -72,10 +72,11 @@ class Cluster:
         """Start the server on a free port; return its process and the port once it accepts connections."""
         deadline = time.monotonic() + READY_SECONDS
         while True:
-            port = _free_port()
+            port = _free_port(self._last_port())
             process = self._spawn(port)
             while process.poll() is None:
                 if self._status() == ("ready", process.pid):
+                    self._port_file.write_text(str(port))
                     return process, port
                 if time.monotonic() > deadline:
                     self.stop(process.pid)
@@ -84,6 +85,7 @@ class Cluster:
                 time.sleep(0.03)
             # Another program took the port meanwhile, or the last backends of a killed server are still leaving.
             reason = self._last_error()
+            self._port_file.unlink(missing_ok=True)
             if time.monotonic() > deadline or not ("Address already in use" in reason or "pre-existing" in reason):
                 raise PostgresProblem(f"PostgreSQL did not start: {reason} (see {self.log}).")
             time.sleep(0.2)
@@ -151,6 +153,17 @@ class Cluster:
         with self.log.open("wb") as log:
             return subprocess.Popen(command, stdout=log, stderr=log, **self.place.account.process_options)
 
+    @property
+    def _port_file(self) -> Path:
+        return self.log.with_name("port")
+
+    def _last_port(self) -> int:
+        """The port of the last time: an address that somebody noted stays good when it can."""
+        try:
+            return int(self._port_file.read_text())
+        except (OSError, ValueError):
+            return 0
+
     def _pid_file(self) -> list[str]:
         return (self.data / "postmaster.pid").read_text().splitlines()
 
@@ -182,9 +195,14 @@ class Cluster:
         )
 
 
-def _free_port() -> int:
+def _free_port(wish: int) -> int:
+    """The port that is wished for if it is free, else any; 0 wishes for none."""
     with socket.socket() as probe:
-        probe.bind((HOST, 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, wish))
+        except OSError:
+            probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
         return port
 

