@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
-from functools import partial
+from math import isinf
 from typing import Any, cast
 
 import msgspec
@@ -148,23 +148,19 @@ def _number(value: Any) -> Decimal:
         return Decimal(value)
     number = Decimal(repr(value)) if type(value) is float else value
     if type(number) is not Decimal or not number.is_finite():
-        raise ValueError(f"must be a number of at most {MAX_DIGITS} digits")
+        raise ValueError("must be a number")
+    if not number:
+        return Decimal(0)
+    if number.adjusted() >= MAX_DIGITS or cast(int, number.as_tuple().exponent) < -MAX_DIGITS:
+        raise ValueError(f"must have at most {MAX_DIGITS} digits before and after the point")
     return number
 
 
 def _float(value: Any) -> float:
-    return float(_number(value)) + 0.0 if _within_double(value) else _refuse_float()
-
-
-def _within_double(value: Any) -> bool:
-    try:
-        return abs(float(_number(value))) != float("inf")
-    except (OverflowError, ValueError):
-        return False
-
-
-def _refuse_float() -> float:
-    raise ValueError("must be a finite number")
+    number = float(_number(value))
+    if isinf(number):
+        raise ValueError("must be within the range of a double")
+    return number + 0.0  # there is no −0 in SQL
 
 
 def _decimal(value: Any) -> Decimal:
@@ -172,12 +168,7 @@ def _decimal(value: Any) -> Decimal:
         if len(value) > 3 * MAX_DIGITS or not _DECIMAL.fullmatch(value):
             raise ValueError("must be a decimal number")
         value = Decimal(value)
-    number = _number(value)
-    if not number:
-        return Decimal(0)
-    if number.adjusted() >= MAX_DIGITS or cast(int, number.as_tuple().exponent) < -MAX_DIGITS:
-        raise ValueError(f"must have at most {MAX_DIGITS} digits before and after the point")
-    return number
+    return _number(value)
 
 
 def _plain(number: Decimal) -> str:
@@ -287,5 +278,5 @@ KINDS: dict[ColumnType, Kind] = {
         hashable=False,
     ),
     # Arrays compare as JSON: PostgreSQL's own comparison also looks at lower bounds, which the wire does not show.
-    ColumnType.TEXT_ARRAY: Kind("jsonb", _texts, decode=_tuple, spell=list, bind=partial(dumps), ordered=False),
+    ColumnType.TEXT_ARRAY: Kind("jsonb", _texts, decode=_tuple, spell=list, bind=dumps, ordered=False),
 }
