@@ -22,6 +22,7 @@ DEBUG = env.flag("DEBUG", True)
 SECRET_KEY = env.secret(
     "SECRET_KEY", file=LOCAL_DIR / "secret_key", make=lambda: secrets.token_urlsafe(50), required=not DEBUG
 )
+PORT = env.integer("PORT", 8000, low=1, high=65_535)  # of `serve`
 ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.names("CSRF_TRUSTED_ORIGINS", [])
 
@@ -76,10 +77,13 @@ TEMPLATES = [
 # -- the database -----------------------------------------------------------------------------------------------------
 
 
+DATABASE_URL = env.text("DATABASE_URL")  # empty: `serve` starts an embedded server
+
+
 def _database_url() -> str:
     """`DATABASE_URL`, or that of the server that `make run` started, so that commands beside it find it."""
-    if url := env.text("DATABASE_URL"):
-        return url
+    if DATABASE_URL:
+        return DATABASE_URL
     if not DEBUG:
         raise ImproperlyConfigured("DATABASE_URL must be set when DEBUG is off.")
     try:
