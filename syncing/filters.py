@@ -39,6 +39,7 @@ class Filter:
     """Columns of which every matching row holds one of these values, as `values.decode` gives them."""
     matches: Callable[[Mapping[str, Any]], bool | None]
     """Whether a row of decoded values matches; None is SQL's NULL. KeyError if a column that it looks at is missing."""
+    _root: Node
 
     def __init__(self, root: Node) -> None:
         assign = super().__setattr__
@@ -112,14 +113,14 @@ class _Reader:
         if not isinstance(where, dict):
             raise BadFilter(f"{path}: must be an object.")
         if depth > MAX_DEPTH:
-            raise BadFilter(f"{_shown(path)}: a filter is at most {MAX_DEPTH} levels deep.")
+            raise BadFilter(f"{shown(path)}: a filter is at most {MAX_DEPTH} levels deep.")
         self._spend(1)
         return every([self._member(key, value, depth, path) for key, value in where.items()])
 
     def _member(self, key: object, value: object, depth: int, path: str) -> Node:
         if not isinstance(key, str):
             raise BadFilter(f"{path}: the names of members are strings.")
-        path = f"{path}.{_shown(key)}"
+        path = f"{path}.{shown(key)}"
         if key == "not":
             return negation(self.node(value, depth + 1, path))
         if key in ("any", "all"):
@@ -176,6 +177,6 @@ def _equalities(root: Node) -> Mapping[str, frozenset[Any]]:
     return found
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
     """What the client wrote, in a length and form that an answer can carry."""
     return (name if len(name) <= 64 else name[:61] + "…").encode(errors="replace").decode()

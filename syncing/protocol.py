@@ -1,0 +1,181 @@
+"""Frames in and out: text to typed structs and back, and what is wrong with a frame that cannot be read. Pure.
+
+A frame that is no JSON object of a known type ends the connection (UnreadableFrame, close code 4400); a known frame
+with a member of the wrong type is answered by an `error` frame that names the path (BadFrame, with `ref` if the id of
+the subscription or mutation can be found).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, TypeVar, cast, get_args
+
+import msgspec
+from msgspec import Raw
+
+from syncing.cursor import Cursor
+from syncing.exceptions import BadFrame
+from syncing.frames import AnyChange, Changes, ClientFrame, Frame, MutationRequest, Part, Ready, ServerFrame, Snapshot
+
+#: Objects in arrays in objects … of one frame.
+MAX_NESTING = 64
+
+_T = TypeVar("_T")
+_PATH = re.compile(r" - at `\$(\S*)`$")
+_STEP = re.compile(r"\.([^.\[\]]+)|\[([0-9]+)\]")
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_SQUARE = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+class UnreadableFrame(BadFrame):
+    """The frame is no JSON object of a known type."""
+
+
+class BadMember(BadFrame):
+    """A member of the frame has the wrong type."""
+
+    def __init__(self, message: str, ref: str | None = None) -> None:
+        super().__init__(message)
+        self.ref = ref
+        """The id that the client gave to what is wrong."""
+
+
+def parse(text: str | bytes) -> ClientFrame:
+    """The frame that a client sent. Raises UnreadableFrame, or BadMember for a frame of a known type; nothing else."""
+    return _parse(text, _client_frames, CLIENT_TYPES)
+
+
+def parse_server(text: str | bytes) -> ServerFrame:
+    """The frame that a server sent, for clients and tests in Python. Raises as `parse` does."""
+    return _parse(text, _server_frames, SERVER_TYPES)
+
+
+def parse_mutations(body: bytes) -> MutationRequest:
+    """The body of `POST /api/mutations`. Raises as `parse` does."""
+    return _parse(body, _mutation_requests, None)
+
+
+def encode(frame: Frame) -> bytes:
+    """The frame as JSON text, without the optional members that are absent."""
+    return _encoder.encode(frame)
+
+
+def encode_part(handle: str, scope: str, changes: Sequence[AnyChange]) -> bytes:
+    """The changes of one (shape, scope), once for all connections that hold it. Rows are not encoded again."""
+    return _encoder.encode(Part(shape=handle, scope=scope, changes=list(changes)))
+
+
+def encode_changes(
+    cursor: Cursor,
+    parts: Sequence[bytes] = (),
+    *,
+    staging: Sequence[str] = (),
+    lost: Sequence[str] = (),
+    gained: Sequence[str] = (),
+    ready: Sequence[Ready] = (),
+    more: bool = False,
+) -> bytes:
+    """A `changes` frame around parts that `encode_part` made. Empty members are left out; `parts` never is."""
+    frame = Changes(
+        cursor=cursor,
+        staging=list(staging),
+        lost=list(lost),
+        gained=list(gained),
+        parts=cast(list[Part], [Raw(part) for part in parts]),
+        ready=list(ready),
+        more=more,
+    )
+    return _encoder.encode(frame)
+
+
+def encode_snapshot(handle: str, n: int, scope: str, rows: Sequence[bytes]) -> bytes:
+    """A `snapshot` frame around rows that the database spelled as JSON text."""
+    return _encoder.encode(Snapshot(shape=handle, n=n, scope=scope, rows=[Raw(row) for row in rows]))
+
+
+def _parse(text: str | bytes, decoder: msgspec.json.Decoder[_T], types: frozenset[str] | None) -> _T:
+    try:
+        data = text.encode() if isinstance(text, str) else bytes(text)
+    except UnicodeEncodeError:
+        raise UnreadableFrame("The frame is not valid Unicode.") from None
+    if _nested_too_deeply(data):
+        raise UnreadableFrame(f"The frame is nested more than {MAX_NESTING} levels deep.")
+    try:
+        return decoder.decode(data)
+    except msgspec.ValidationError as error:
+        raise _explained(str(error), data, types) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise UnreadableFrame("The frame is not JSON.") from None
+
+
+def _nested_too_deeply(data: bytes) -> bool:
+    """Decided by the text alone: how deep a decoder can go depends on who calls it."""
+    if data.count(b"[") + data.count(b"{") <= MAX_NESTING:
+        return False
+    brackets = _STRING.sub(b"", data).translate(_SQUARE, _NO_BRACKETS)
+    for _ in range(MAX_NESTING):  # each pass takes the innermost level away
+        outer = brackets.replace(b"[]", b"")
+        if len(outer) == len(brackets):
+            return False  # nothing left, or not JSON, which the decoder says better
+        brackets = outer
+    return bool(brackets)
+
+
+def _explained(message: str, data: bytes, types: frozenset[str] | None) -> BadFrame:
+    try:
+        # Numbers as text: too large ones must not fail here again.
+        frame = json.loads(data, parse_int=str, parse_float=str)
+    except ValueError:
+        return UnreadableFrame("The frame is not JSON.")
+    if not isinstance(frame, dict) or (types is not None and frame.get("type") not in types):
+        return UnreadableFrame("The frame is no JSON object of a known type.")
+    return BadMember(message[:300], _ref(frame, message))
+
+
+def _ref(frame: dict[str, Any], message: str) -> str | None:
+    """The id of the innermost subscription, mutation or frame on the way to what is wrong."""
+    path = _PATH.search(message)
+    ref, value = None, cast(Any, frame)
+    for member, index in _STEP.findall(path[1] if path else ""):
+        ref = _id(value) or ref
+        try:
+            value = value[member] if member else value[int(index)]
+        except (LookupError, TypeError):
+            break
+    return _id(value) or ref
+
+
+def _id(value: Any) -> str | None:
+    found = value.get("id") if isinstance(value, dict) else None
+    return found if isinstance(found, str) and len(found) <= 64 else None
+
+
+def _decode_cursor(expected: type, value: Any) -> Any:
+    if expected is not Cursor or not isinstance(value, str):
+        raise TypeError("Expected a cursor")
+    try:
+        return Cursor.parse(value)
+    except BadFrame as error:
+        raise ValueError(str(error)) from None  # what msgspec completes by the path
+
+
+def _encode_cursor(value: Any) -> Any:
+    if isinstance(value, Cursor):
+        return str(value)
+    raise NotImplementedError(f"{type(value).__name__} has no place in a frame")
+
+
+def _types(frames: Any) -> frozenset[str]:
+    return frozenset(cast(str, frame.__struct_config__.tag) for frame in get_args(frames))
+
+
+CLIENT_TYPES = _types(ClientFrame)
+SERVER_TYPES = _types(ServerFrame)
+
+_client_frames: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame, dec_hook=_decode_cursor)
+_server_frames: msgspec.json.Decoder[ServerFrame] = msgspec.json.Decoder(ServerFrame, dec_hook=_decode_cursor)
+_mutation_requests = msgspec.json.Decoder(MutationRequest, dec_hook=_decode_cursor)
+_encoder = msgspec.json.Encoder(enc_hook=_encode_cursor)
