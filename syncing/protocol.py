@@ -128,7 +128,7 @@ def _explained(message: str, data: bytes, types: frozenset[str] | None) -> BadFr
     try:
         # Numbers as text: too large ones must not fail here again.
         frame = json.loads(data, parse_int=str, parse_float=str)
-    except ValueError:
+    except (ValueError, RecursionError):
         return UnreadableFrame("The frame is not JSON.")
     if not isinstance(frame, dict) or (types is not None and frame.get("type") not in types):
         return UnreadableFrame("The frame is no JSON object of a known type.")
