@@ -1,0 +1,1 @@
+"""Sessions and their messages: what people and assistants say to each other."""

@@ -1,0 +1,1 @@
+"""What an assistant remembers: about a person, a project, a session, or its own work."""

@@ -1,0 +1,37 @@
+"""What browsers see of memories."""
+
+from __future__ import annotations
+
+import syncing
+from memory.models import Memory
+
+
+@syncing.register(Memory)
+class MemorySync(syncing.Synced):
+    """A memory lies with its project, else with its session, else with its user."""
+
+    table = "memory"
+    columns = [
+        "key",
+        "type",
+        "content",
+        "summary",
+        "tags",
+        "user_id",
+        "project_id",
+        "session_id",
+        "importance",
+        "frequency",
+        "last_accessed_at",
+        "expires_at",
+        "version",
+        "previous_version_id",
+        "created_at",
+        "updated_at",
+    ]
+    filterable = ["type", "key", "user_id", "project_id", "session_id", "importance", "tags", "expires_at"]
+    scope = [
+        syncing.ProjectScope("project_id"),
+        syncing.ParentScope("session_id", "sessions"),
+        syncing.OwnScope("user_id"),
+    ]
