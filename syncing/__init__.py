@@ -25,7 +25,10 @@ from syncing.fields import (
     timestamp_now,
 )
 from syncing.identity import uuid7
+from syncing.rules import RuleBroken, rule, translated
+from syncing.schemas import MergedJSON, SchemaField
 from syncing.scopes import OwnScope, ParentScope, ProjectScope, PublicScope
+from syncing.search import SearchQuerySet, highlight_html, search_column
 from syncing.triggers import DefinerTrigger
 
 if TYPE_CHECKING:
@@ -34,10 +37,14 @@ if TYPE_CHECKING:
 __all__ = [
     "DefinerTrigger",
     "Grant",
+    "MergedJSON",
     "OwnScope",
     "ParentScope",
     "ProjectScope",
     "PublicScope",
+    "RuleBroken",
+    "SchemaField",
+    "SearchQuerySet",
     "SyncError",
     "Synced",
     "SyncedBigInteger",
@@ -47,8 +54,12 @@ __all__ = [
     "SyncedModel",
     "SyncedTimestamp",
     "acting",
+    "highlight_html",
     "register",
+    "rule",
+    "search_column",
     "timestamp_now",
+    "translated",
     "uuid7",
 ]
 

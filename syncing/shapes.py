@@ -45,6 +45,8 @@ class Shape:
     fingerprint: str
     handle: str
     """Stands for all of the above, and for nothing else: it tells nothing about rows."""
+    whole: bool = True
+    """Whether it has all columns of the declaration, so that a row's JSON can be passed on as it is."""
 
     @classmethod
     def of(cls, declaration: Declaration, where: object = None, columns: Sequence[str] | None = None) -> Shape:
@@ -56,7 +58,9 @@ class Shape:
         chosen = _columns(declaration.columns, columns)
         text = dumps([declaration.table, checked.text, chosen, declaration.fingerprint])
         handle = urlsafe_b64encode(sha256(text.encode()).digest()[:18]).decode()
-        return cls(declaration.table, checked, chosen, declaration.fingerprint, handle)
+        return cls(
+            declaration.table, checked, chosen, declaration.fingerprint, handle, len(chosen) == len(declaration.columns)
+        )
 
 
 def _columns(declared: Mapping[str, ColumnType], wanted: Sequence[str] | None) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from django.db import models
 from pgtrigger import compiler
 
 from syncing.declarations import Declaration
+from syncing.projection import differing_json, image, row_json
 from syncing.scopes import ParentScope
 from syncing.values import ColumnType
 
@@ -151,32 +152,20 @@ def stamps(declaration: Declaration) -> Iterable[pgtrigger.Trigger]:
     )
 
 
-def image(row: str, columns: Iterable[str]) -> str:
-    """A row of these columns, for the operators that compare how values are stored, not what they mean."""
-    return f"ROW({', '.join(f'{row}.{column}' for column in columns)})"
-
-
-def whole(declaration: Declaration, row: str, columns: Iterable[str] | None = None) -> str:
-    """SQL for the JSON text of all (or these) columns of a row, in the order of the declaration."""
-    names = list(declaration.columns if columns is None else columns)
-    members = [f"""'{"," if at else ""}"{name}":', syncing.wire({row}.{name})""" for at, name in enumerate(names)]
-    return f"concat('{{', {', '.join(members)}, '}}')"
-
-
 def changed(declaration: Declaration, row: str) -> str:
     """SQL for the JSON text of the columns that differ between the two images, as they are in `row`.
 
     `sync_version` always differs, and so is always there.
     """
 
-    def member(name: str, type_: ColumnType) -> str:
+    def differ(name: str, type_: ColumnType) -> str:
         new, old = f"{NEW_ROWS}.{name}", f"{OLD_ROWS}.{name}"
-        differ = f"ROW({new}) *<> ROW({old})" if type_ in SPELLED_UNLIKE else f"{new} IS DISTINCT FROM {old}"
-        return f"""CASE WHEN {differ} THEN '"{name}":' || syncing.wire({row}.{name}) END"""
+        return (
+            f"ROW({new})::record *<> ROW({old})::record" if type_ in SPELLED_UNLIKE else f"{new} IS DISTINCT FROM {old}"
+        )
 
-    members = (member(name, type_) for name, type_ in declaration.columns.items() if name != "id")
-    # concat_ws drops NULLs, which here are just the unchanged columns: syncing.wire() spells NULL as 'null'.
-    return f"concat('{{', concat_ws(',', {', '.join(members)}), '}}')"
+    columns = ((name, differ(name, type_)) for name, type_ in declaration.columns.items() if name != "id")
+    return differing_json(row, columns)
 
 
 INSERT = """
@@ -204,10 +193,11 @@ def captures(declaration: Declaration) -> Iterable[pgtrigger.Trigger]:
         {INSERT}
         SELECT '{table}', op, coalesce({new}.id, {old}.id), coalesce({new}.sync_version, {old}.sync_version),
             {new}.scope, {old}.scope,
-            CASE WHEN op = 'D' THEN NULL WHEN enters THEN {whole(declaration, new)}
+            CASE WHEN op = 'D' THEN NULL WHEN enters THEN {row_json(new, declaration.columns)}
                 ELSE {changed(declaration, new)} END,
-            CASE op WHEN 'I' THEN NULL WHEN 'D' THEN {whole(declaration, old)} ELSE {changed(declaration, old)} END,
-            CASE WHEN NOT enters THEN {whole(declaration, new, keys)} END,
+            CASE op WHEN 'I' THEN NULL WHEN 'D' THEN {row_json(old, declaration.columns)}
+                ELSE {changed(declaration, old)} END,
+            CASE WHEN NOT enters THEN {row_json(new, keys)} END,
             {ACTOR}
         FROM {new} FULL JOIN {old} ON {new}.id = {old}.id
         CROSS JOIN LATERAL (SELECT
@@ -218,13 +208,13 @@ def captures(declaration: Declaration) -> Iterable[pgtrigger.Trigger]:
     insert = f"""
         {INSERT}
         SELECT '{table}', 'I', {new}.id, {new}.sync_version, {new}.scope, NULL,
-            {whole(declaration, new)}, NULL, NULL, {ACTOR}
+            {row_json(new, declaration.columns)}, NULL, NULL, {ACTOR}
         FROM {new};
     """
     delete = f"""
         {INSERT}
         SELECT '{table}', 'D', {old}.id, {old}.sync_version, NULL, {old}.scope,
-            NULL, {whole(declaration, old)}, NULL, {ACTOR}
+            NULL, {row_json(old, declaration.columns)}, NULL, {ACTOR}
         FROM {old};
     """
     images = {"insert": {"new": new}, "update": {"new": new, "old": old}, "delete": {"old": old}}

@@ -1,0 +1,25 @@
+"""Connections of the engine's own, beside Django's pool: the direct one that listens, and those that read snapshots."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, connections
+from psycopg.conninfo import make_conninfo
+
+#: What libpq understands of Django's connection parameters.
+LIBPQ = (
+    "host", "port", "dbname", "user", "password", "options", "service", "passfile", "connect_timeout",
+    "sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs",
+)  # fmt: skip
+
+
+def conninfo(application_name: str, **settings: str) -> str:
+    """The connection string of the default database, with session settings of our own.
+
+    application_name: shown in pg_stat_activity, so that an operator sees what a connection is for.
+    """
+    params: dict[str, Any] = connections[DEFAULT_DB_ALIAS].get_connection_params()
+    kept = {name: params[name] for name in LIBPQ if params.get(name) is not None}
+    options = [str(kept.pop("options", ""))] + [f"-c {name}={value}" for name, value in settings.items()]
+    return make_conninfo(**kept, application_name=application_name, options=" ".join(filter(None, options)))

@@ -1,0 +1,459 @@
+"""One a process: takes the feed's steps, finds out whom each change concerns, and fans it out.
+
+Everything here runs in the event loop and without awaiting, so that each step is delivered whole. Whoever has to be
+read for (a new shape, a gained scope, a client that was away) waits for a round; `staging` brings it up to the feed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+from weakref import WeakSet
+
+from django.conf import settings
+
+from syncing.access import AccessTable, granting_tables
+from syncing.connections import Connection, Following, State
+from syncing.declarations import declarations
+from syncing.frames import CloseCode
+from syncing.history import History, Past
+from syncing.listener import Feed
+from syncing.log import Checkpoint, Step
+from syncing.matching import RowEvent, ShapeIndex, by_row, fold, scopes_of
+from syncing.past import PastReader
+from syncing.shapes import Shape
+from syncing.snapshots import Opened, Order, SnapshotReaders, SnapshotRound
+from syncing.staging import Staging, finish
+from syncing.steps import StepFrames, parts_of
+
+logger = logging.getLogger(__name__)
+
+#: A quiet connection hears its cursor at least this often, in seconds (the protocol promises a minute).
+QUIET = 50.0
+#: A client that does not read for this long is closed.
+TOO_SLOW = 30.0
+TICK = 5.0
+THIN_EVERY = 60.0
+
+
+class Hub:
+    """The connections of this process, and what they follow."""
+
+    def __init__(self) -> None:
+        self.tables = {declaration.db_table: declaration.table for declaration in declarations().values()}
+        types = {declaration.db_table: declaration.keys for declaration in declarations().values()}
+        self.granting = granting_tables()
+        self.feed = Feed(self, poll_seconds=settings.SYNC_POLL_SECONDS, batch_size=settings.SYNC_BATCH_SIZE)
+        self.readers = SnapshotReaders(settings.SYNC_SNAPSHOT_READERS, self._reader_released)
+        self.past = PastReader(types, settings.SYNC_BATCH_SIZE)
+        self.access = AccessTable()
+        # Of the rounds under way; each lives as long as a staging holds it.
+        self._histories: WeakSet[History] = WeakSet()
+        self.index = ShapeIndex()
+        self.position: Checkpoint | None = None
+        self.connections: set[Connection] = set()
+        self.waiting: set[Connection] = set()
+        self._by_user: dict[str, set[Connection]] = defaultdict(set)
+        self._by_shape: dict[Shape, set[Connection]] = defaultdict(set)
+        self._by_scope: dict[str, set[Connection]] = defaultdict(set)
+        self._live: set[Connection] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begins to follow the log; in the event loop in which the connections live."""
+        self.past.open()
+        self._feed_task = self.spawn(self.feed.run())
+        self.spawn(self._tick())
+
+    async def stop(self) -> None:
+        """Closes every connection with 1012 and follows no longer."""
+        for connection in list(self.connections):
+            connection.close(CloseCode.RESTART)
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.readers.close()
+        await asyncio.to_thread(self.past.close)
+
+    def spawn(self, work: Any) -> asyncio.Task[Any]:
+        """A task whose failure is logged and whose life is the hub's."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.error("a task of the hub failed", exc_info=error)
+
+    # -- connections -------------------------------------------------------------------------------------------------
+
+    def connect(self, connection: Connection) -> None:
+        """The client said hello."""
+        self.connections.add(connection)
+        self._by_user[connection.user].add(connection)
+
+    def disconnect(self, connection: Connection) -> None:
+        """The socket is closed."""
+        connection.closed = True
+        self._leave(connection)
+        self.connections.discard(connection)
+        self.waiting.discard(connection)
+        if connection.staging:
+            connection.staging.cancel()
+        users = self._by_user[connection.user]
+        users.discard(connection)
+        if not users:
+            del self._by_user[connection.user]
+            self.access.forget(connection.user)
+
+    def follow(self, connection: Connection, shape: Shape, subscription: str, *, resume: bool) -> Following:
+        """A subscription; the shape is staged, or resumed, unless the connection follows it already."""
+        following = connection.shapes.get(shape.handle)
+        if following is None:
+            state = State.RESUMING if resume else State.STAGING
+            following = connection.shapes[shape.handle] = Following(shape, state, [])
+            self.want(connection)
+        following.subscriptions.append(subscription)
+        connection.subscriptions[subscription] = shape.handle
+        return following
+
+    def unfollow(self, connection: Connection, subscription: str) -> None:
+        """The end of a subscription, and of the shape with its last one."""
+        handle = connection.subscriptions.pop(subscription)
+        following = connection.shapes[handle]
+        following.subscriptions.remove(subscription)
+        if not following.subscriptions:
+            live = self._leave(connection)
+            del connection.shapes[handle]
+            if live:
+                self._enter(connection)
+
+    def position_of(self, connection: Connection) -> Checkpoint | None:
+        """The checkpoint up to which the client was told everything."""
+        return self.position if connection in self._live else connection.position
+
+    # -- who gets live changes -----------------------------------------------------------------------------------------
+
+    def _enter(self, connection: Connection) -> None:
+        self._live.add(connection)
+        for following in connection.ready():
+            self._by_shape[following.shape].add(connection)
+            self.index.add(following.shape, connection.held)
+        for scope in connection.held:
+            self._by_scope[scope].add(connection)
+
+    def _leave(self, connection: Connection) -> bool:
+        """Whether it was live."""
+        if connection not in self._live:
+            return False
+        self._live.discard(connection)
+        for following in connection.ready():
+            self.index.discard(following.shape, connection.held)
+            _discard(self._by_shape, following.shape, connection)
+        for scope in connection.held:
+            _discard(self._by_scope, scope, connection)
+        connection.position = self.position
+        return True
+
+    # -- the feed's audience -----------------------------------------------------------------------------------------
+
+    def deliver(self, step: Step) -> None:
+        """The next step, to everyone whom it concerns, at once."""
+        before, self.position = self.position, step.end
+        past = Past(self.past.decoded(step.batch.events), step.batch.resets)
+        for history in self._histories:
+            history.append(step.end, past, step.batch.bytes)
+        if before is None or not self.connections:
+            return
+        outgoing: dict[Connection, StepFrames] = defaultdict(lambda: StepFrames(step.end.cursor))
+        for connection, lost in self._move_access(past):
+            outgoing[connection].lost.extend(lost)
+        resets = set(past.resets)
+        changes = self._match(past.events, resets)
+        for connection, handles in self._restage(resets):
+            outgoing[connection].staging.extend(handles)
+        self._address(changes, outgoing)
+        self._send(outgoing, before)
+
+    def _move_access(self, past: Past) -> Iterable[tuple[Connection, frozenset[str]]]:
+        """Moves the grants on; gives the live connections that lose scopes, and which."""
+        told: list[tuple[Connection, frozenset[str]]] = []
+        for user, (before, after) in self.access.move(past.events).items():
+            for connection in self._by_user.get(user, ()):
+                if isinstance(connection.job, Staging):
+                    connection.job.lost |= before - after
+                if connection in self._live and (lost := connection.held - after):
+                    self._leave(connection)
+                    connection.held -= lost
+                    self._enter(connection)
+                    told.append((connection, lost))
+                if self.needs(connection):
+                    self.want(connection)
+        return told
+
+    def _match(self, events: Iterable[RowEvent], resets: set[str]) -> Mapping[tuple[Shape, str], list[bytes]]:
+        """The encoded changes by (shape, scope), for pairs that somebody follows.
+
+        A table with an event that cannot be matched is added to `resets`, and reported: it must not stop the feed.
+        """
+        changes: dict[tuple[Shape, str], list[bytes]] = defaultdict(list)
+        for (table, row_id), group in by_row(events).items():
+            if table in resets:
+                continue
+            try:
+                for shape in self.index.touched(self.tables[table], group):
+                    for scope in scopes_of(group):
+                        if self.audience(shape, scope) and (change := fold(group, shape, scope)):
+                            changes[(shape, scope)].append(change)
+            except ValueError:
+                logger.exception("row %s of %s cannot be matched; its shapes are staged anew", row_id, table)
+                resets.add(table)
+        return changes
+
+    def audience(self, shape: Shape, scope: str) -> set[Connection]:
+        """The live connections that hold the pair."""
+        followers, holders = self._by_shape.get(shape), self._by_scope.get(scope)
+        return followers & holders if followers and holders else set()
+
+    def _restage(self, resets: set[str]) -> Iterable[tuple[Connection, list[str]]]:
+        """The shapes of these tables are to be read anew; gives the live connections concerned, and the handles."""
+        if not resets:
+            return []
+        tables = {self.tables[table] for table in resets if table in self.tables}
+        if everything := bool(resets & self.granting):
+            # Who may read what is unknown until the grants are read again.
+            self.access.forget_all()
+        told = []
+        for connection in self.connections:
+            anew = [one for one in connection.ready() if everything or one.shape.table in tables]
+            live = self._leave(connection) if anew else False
+            for following in anew:
+                following.state = State.STAGING
+                following.shown = following.shown and not live
+            if live:
+                self._enter(connection)
+                told.append((connection, [following.shape.handle for following in anew]))
+            if everything and isinstance(connection.job, Staging):
+                connection.job.void = True
+            if self.needs(connection):
+                self.want(connection)
+        return told
+
+    def _address(
+        self, changes: Mapping[tuple[Shape, str], list[bytes]], outgoing: dict[Connection, StepFrames]
+    ) -> None:
+        for (shape, scope), some in changes.items():
+            parts = parts_of(shape, scope, some)
+            for connection in self.audience(shape, scope):
+                outgoing[connection].parts.extend(parts)
+
+    def _send(self, outgoing: Mapping[Connection, StepFrames], before: Checkpoint) -> None:
+        """Connections that are told the same share the frames; none is shared between different scopes' parts."""
+        shared: dict[tuple[int, ...], list[bytes]] = {}
+        for connection, step in outgoing.items():
+            if connection.link.paused:
+                self._fall_behind(connection, before, step)
+                continue
+            if step.lost or step.staging:
+                frames = step.frames()
+            else:
+                key = tuple(map(id, step.parts))
+                frames = shared.get(key) or shared.setdefault(key, step.frames())
+            connection.write(*frames)
+
+    def broken(self) -> None:
+        """Nothing that clients hold can be brought forward: they come again, and are staged anew."""
+        for connection in list(self.connections):
+            connection.close(CloseCode.RESTART)
+        self.access.forget_all()
+        self.position = None
+
+    def access_changed(self, message: dict[str, Any]) -> None:
+        """Asks again whether the connections concerned may go on."""
+        user, token = message.get("user"), message.get("token")
+        concerned = [
+            connection
+            for connection in self.connections
+            if message.get("all") or connection.user == user or (token and connection.identity.token == token)
+        ]
+        if concerned:
+            self.spawn(self._verify(concerned))
+
+    async def _verify(self, connections: Iterable[Connection]) -> None:
+        for connection in connections:
+            if not connection.closed and (code := await connection.verify()):
+                connection.close(code)
+
+    # -- rounds --------------------------------------------------------------------------------------------------------
+
+    def needs(self, connection: Connection) -> bool:
+        """Whether something has to be read for the connection before it is told everything."""
+        if connection.in_state(State.STAGING, State.RESUMING):
+            return True
+        if not connection.shapes:
+            return False
+        return connection.user not in self.access or bool(self.access.scopes(connection.user) - connection.held)
+
+    def want(self, connection: Connection) -> None:
+        """The connection waits for the next round, unless it is being staged: then it asks again at the end."""
+        if connection.job is None and not connection.closed and not connection.behind:
+            self.waiting.add(connection)
+            self.feed.wake()
+
+    async def open_round(self) -> SnapshotRound | None:
+        """Readers for those who wait; None if nobody does, or all are busy (then the next one free wakes us)."""
+        if not self.waiting or not self.readers.free:
+            return None
+        return await self.readers.open(self._collect)
+
+    def _reader_released(self) -> None:
+        if self.waiting:
+            self.feed.wake()
+
+    def _collect(self, checkpoint: Checkpoint) -> Order:
+        history = History(checkpoint, max_events=20 * settings.SYNC_BATCH_SIZE)
+        self._histories.add(history)
+        jobs = [Staging(self, connection, checkpoint, history) for connection in self.waiting]
+        self.waiting.clear()
+        users = {job.connection.user for job in jobs}
+        return Order(
+            checkpoint,
+            [job.request for job in jobs],
+            {user: self.access.scopes(user) for user in users if user in self.access},
+            lambda opened: self._opened(jobs, opened, history),
+            lambda error: self._failed(jobs, error),
+        )
+
+    def _opened(self, jobs: Iterable[Staging], opened: Opened, history: History) -> None:
+        since = history.since(opened.checkpoint)
+        if since is None or since.resets & self.granting:
+            self._failed(jobs, RuntimeError("the grants are too old"))
+            return
+        for user, access in opened.access.items():
+            if user in self._by_user:
+                self.access.track(access, since.events)
+        for job in jobs:
+            if job.connection.closed:
+                continue
+            if job.connection.user in opened.inactive:
+                job.connection.close(CloseCode.FORBIDDEN)
+                continue
+            job.connection.staging = self.spawn(job.run(opened))
+
+    def _failed(self, jobs: Iterable[Staging], error: BaseException) -> None:
+        logger.warning("a snapshot failed and is tried again: %s", error)
+        for job in jobs:
+            self.retry(job)
+
+    def retry(self, job: Staging) -> None:
+        """The staging came to nothing; another one is asked for."""
+        connection = job.connection
+        connection.job = connection.staging = None
+        if not connection.closed:
+            asyncio.get_running_loop().call_later(0.1, self.want, connection)
+
+    def finish(self, job: Staging) -> None:
+        """Brings the connection from what was read for it to the feed's position, in one step; then it is live."""
+        connection = job.connection
+        since = job.history.since(job.checkpoint)
+        missed = None if connection in self._live else self._missed(job, since)
+        unknown = missed is None and connection not in self._live
+        if job.void or since is None or unknown or self.position is None or connection.user not in self.access:
+            self.retry(job)
+            return
+        self._leave(connection)
+        frames = finish(job, self.position, self.access.scopes(connection.user), since, missed)
+        connection.job = connection.staging = None
+        connection.behind = False
+        self._enter(connection)
+        connection.write(*frames)
+        if self.needs(connection):
+            self.want(connection)
+
+    @staticmethod
+    def _missed(job: Staging, since: Past | None) -> Past | None:
+        """What a connection that is not live was not told about the shapes that it shows; None if that is unknown."""
+        if since is not None and job.missed is not None:
+            return job.missed + since
+        if job.connection.position is None:
+            return Past()
+        # It fell behind while it was being staged.
+        return job.history.since(job.connection.position)
+
+    # -- slow clients ------------------------------------------------------------------------------------------------
+
+    def _fall_behind(self, connection: Connection, before: Checkpoint, step: StepFrames) -> None:
+        """Sends nothing more until the client has read what was sent; then it catches up from `before`.
+
+        What this step would have told, the client does not know.
+        """
+        self._leave(connection)
+        connection.position = before
+        connection.held |= frozenset(step.lost)
+        for handle in step.staging:
+            connection.shapes[handle].shown = True
+        connection.behind = True
+        self.spawn(self._wait_for(connection))
+
+    async def _wait_for(self, connection: Connection) -> None:
+        try:
+            async with asyncio.timeout(TOO_SLOW):
+                await connection.link.drained()
+        except TimeoutError:
+            connection.close(CloseCode.TOO_SLOW)
+        except ConnectionError:
+            pass
+        else:
+            if connection.behind:
+                connection.behind = False
+                self.want(connection)
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        thinned_at = time.monotonic()
+        while True:
+            await asyncio.sleep(TICK)
+            now = time.monotonic()
+            for connection in list(self.connections):
+                expires_at = connection.identity.expires_at
+                if expires_at is not None and expires_at <= time.time():
+                    connection.close(CloseCode.NOT_AUTHENTICATED)
+                elif connection in self._live and now - connection.told_at > QUIET and self.position:
+                    connection.write(*StepFrames(self.position.cursor).frames())
+            if now - thinned_at > THIN_EVERY:
+                thinned_at = now
+                await self._thin()
+
+    async def _thin(self) -> None:
+        try:
+            await self.past.thin()
+        except Exception:
+            logger.warning("old checkpoints could not be thinned", exc_info=True)
+
+
+def _discard(index: dict[Any, set[Connection]], key: Any, connection: Connection) -> None:
+    index[key].discard(connection)
+    if not index[key]:
+        del index[key]
+
+
+_hub: Hub | None = None
+
+
+def running_hub() -> Hub:
+    """The hub of this process, started by its first connection (Daphne has no lifespan events)."""
+    global _hub
+    if _hub is None:
+        _hub = Hub()
+        _hub.start()
+    return _hub

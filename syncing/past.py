@@ -1,0 +1,95 @@
+"""Reads of the log for those who were away: where a cursor goes on, and what happened since."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from psycopg_pool import ConnectionPool
+
+from syncing import log
+from syncing.cursor import Cursor
+from syncing.databases import conninfo
+from syncing.history import Past
+from syncing.log import Checkpoint, Event
+from syncing.matching import RowEvent
+from syncing.values import ColumnType
+
+Answer = TypeVar("Answer")
+#: Connections for these reads; more clients wait.
+CONNECTIONS = 4
+
+
+class PastReader:
+    """Reads in threads, each question once however many ask it at the same time."""
+
+    def __init__(self, types: Mapping[str, Mapping[str, ColumnType]], batch_size: int) -> None:
+        """types: by database table, the columns by which events are matched."""
+        self._types = types
+        self._batch_size = batch_size
+        self._asked: dict[Any, asyncio.Task[Any]] = {}
+        self._pool = ConnectionPool(
+            conninfo("claudia log"),
+            min_size=0,
+            max_size=CONNECTIONS,
+            open=False,
+            kwargs={"autocommit": True, "prepare_threshold": None},
+        )
+
+    def open(self) -> None:
+        """Before the first question."""
+        self._pool.open()
+
+    def close(self) -> None:
+        """After the last."""
+        self._pool.close(timeout=1)
+
+    async def locate(self, cursor: Cursor, newest: Checkpoint) -> Checkpoint | None:
+        """The kept checkpoint from which the cursor goes on; None if it is not of this database's history."""
+        if cursor.checkpoint > newest.id:
+            return None
+        kept = await self._once(cursor, lambda: self._at(cursor.checkpoint))
+        return kept if kept and kept.mark == cursor.mark else None
+
+    async def between(self, start: Checkpoint, end: Checkpoint) -> Past | None:
+        """What happened between; None if it is too much, or the log does not reach back that far any more."""
+        if start.id == end.id:
+            return Past()
+        return await self._once((start.id, end.id), lambda: self._between(start, end))
+
+    async def thin(self) -> None:
+        """Makes old checkpoints sparse."""
+        await asyncio.to_thread(self._execute, log.THIN)
+
+    async def _once(self, key: Any, ask: Callable[[], Answer]) -> Answer:
+        if key not in self._asked:
+            task = asyncio.create_task(asyncio.to_thread(ask))
+            self._asked[key] = task
+            task.add_done_callback(lambda _: self._asked.pop(key, None))
+        answer: Answer = await asyncio.shield(self._asked[key])
+        return answer
+
+    def _at(self, number: int) -> Checkpoint | None:
+        with self._pool.connection() as connection:
+            row = connection.execute(log.AT, [number]).fetchone()
+        return Checkpoint(*row) if row else None
+
+    def _between(self, start: Checkpoint, end: Checkpoint) -> Past | None:
+        with self._pool.connection() as connection:
+            named = {"start": start.snapshot, "end": end.snapshot, "limit": self._batch_size + 1}
+            batch = log.batch_of_rows(connection.execute(log.READ, named).fetchall(), self._batch_size)
+        # Pruning deletes checkpoints before events: while the start is kept, nothing after it was missing.
+        kept = self._at(start.id)
+        if batch is None or kept is None or kept.mark != start.mark:
+            return None
+        return Past(self.decoded(batch.events), batch.resets)
+
+    def decoded(self, events: tuple[Event, ...]) -> list[RowEvent]:
+        """The events of tables that are declared, ready to be matched."""
+        types = self._types
+        return [RowEvent(event, types[event.table]) for event in events if event.table in types]
+
+    def _execute(self, sql: str) -> None:
+        with self._pool.connection() as connection:
+            connection.execute(sql)

@@ -1,0 +1,155 @@
+"""Full-text search that ranks, highlights and forgives a typo, shared by all apps that search.
+
+A model has a stored generated `tsvector` (`search_column`), GIN indexes on it and on the trigrams of its texts, and a
+queryset that inherits SearchQuerySet.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+from uuid import UUID
+
+from django.contrib.postgres.lookups import TrigramWordSimilar
+from django.contrib.postgres.search import (
+    SearchHeadline,
+    SearchQuery,
+    SearchRank,
+    SearchVector,
+    SearchVectorField,
+    TrigramWordSimilarity,
+)
+from django.db import connections, models, transaction
+from django.db.models import Case, F, Q, Value, When
+from django.db.models.functions import Coalesce, Concat, Greatest, Left
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
+
+#: The language whose words are stemmed. Words of other languages are found as they are written.
+CONFIG = "english"
+#: Around what was found in `highlight`: characters for private use, which HTML has no meaning for. Escape the text
+#: first, then put tags in their place (`highlight_html`).
+FOUND, END = "\ue000", "\ue001"
+#: So few exact hits that similar words are looked for too.
+FEW = 3
+#: How alike a word must be, 0 to 1: a letter too many, too few or swapped, in a word of six or more letters.
+ALIKE = 0.4
+MAX_WORDS = 6
+MAX_SIMILAR = 200
+#: Of a longer text only the beginning is highlighted: ts_headline parses all that it is given.
+HIGHLIGHTED_CHARACTERS = 20_000
+
+
+class SearchColumn(models.GeneratedField):
+    """A stored generated tsvector. It stays in the database: selecting a row does not fetch it."""
+
+    def __init__(self, *, expression: Any, **kwargs: Any) -> None:
+        kwargs.update(output_field=SearchVectorField(), db_persist=True)
+        super().__init__(expression=expression, **kwargs)
+
+    def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
+        name, path, args, kwargs = super().deconstruct()
+        del kwargs["output_field"], kwargs["db_persist"]
+        return name, path, list(args), kwargs
+
+    @property
+    def db_returning(self) -> bool:
+        return False
+
+    def select_format(self, compiler: Any, sql: str, params: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+        return "NULL::tsvector", ()
+
+
+def search_column(**weights: str) -> SearchColumn:
+    """The column over these text columns, each with its weight, A (most) to D: `search_column(name="A", notes="B")`."""
+    vectors = [SearchVector(name, weight=weight, config=CONFIG) for name, weight in weights.items()]
+    expression = vectors[0]
+    for vector in vectors[1:]:
+        expression = expression + vector
+    return SearchColumn(expression=expression)
+
+
+class SearchQuerySet(models.QuerySet):
+    """`.search(text, user)` over the model's `search` column and the texts that it is made of."""
+
+    #: Text columns, the most telling first. Each has a trigram index.
+    searched: ClassVar[tuple[str, ...]]
+
+    def visible_to(self, user: Any) -> Self:
+        """The rows that this user may read."""
+        raise NotImplementedError
+
+    def search(self, text: str, user: Any = None) -> Self:
+        """The best hits first, each with `rank` and `highlight`; only what `user` may read if one is given.
+
+        text: as one types it into a search engine: words, "a phrase", or, -not. When that finds few rows, rows with
+        similar words follow (rank below 1; exact hits have 1 and more). No text, no hits.
+        """
+        rows = self if user is None else self.visible_to(user)
+        query = SearchQuery(text, config=CONFIG, search_type="websearch")
+        found = Q(search=query)
+        rank: Any = SearchRank(F("search"), query, cover_density=True) + Value(1.0)
+        if rows.filter(found)[:FEW].count() < FEW and (words := plain_words(text)):
+            likeness = similarity(self.searched, words)
+            rank = Case(When(found, then=rank), default=likeness, output_field=models.FloatField())
+            found |= Q(pk__in=rows.similar(words))
+        return rows.filter(found).annotate(rank=rank, highlight=self.headline(query)).order_by("-rank", "pk")
+
+    def similar(self, words: Sequence[str]) -> list[UUID]:
+        """Ids of rows that hold a word like each of these. By trigram index, whose threshold is a setting."""
+        rows = self.order_by()
+        for word in words:
+            alike = (Q(TrigramWordSimilar(F(column), Value(word))) for column in self.searched)
+            rows = rows.filter(any_of(alike))
+        with transaction.atomic(using=self.db), connections[self.db].cursor() as cursor:
+            cursor.execute("SELECT current_setting('pg_trgm.word_similarity_threshold', true)")
+            before = (cursor.fetchone() or [None])[0] or "0.6"
+            cursor.execute("SELECT set_config('pg_trgm.word_similarity_threshold', %s, true)", [str(ALIKE)])
+            ids = list(rows.values_list("pk", flat=True)[:MAX_SIMILAR])
+            cursor.execute("SELECT set_config('pg_trgm.word_similarity_threshold', %s, true)", [before])
+        return ids
+
+    def headline(self, query: SearchQuery) -> SearchHeadline:
+        """What was found, in its surroundings, between FOUND and END."""
+        texts = [Coalesce(Left(column, HIGHLIGHTED_CHARACTERS), Value("")) for column in self.searched]
+        between = [part for text in texts for part in (Value("\n"), text)][1:]
+        joined = Concat(*between, output_field=models.TextField()) if len(between) > 1 else between[0]
+        # What bears the marks already would look like a find.
+        unmarked = models.Func(joined, Value(FOUND + END), Value(""), function="translate")
+        return SearchHeadline(
+            unmarked, query, config=CONFIG, start_sel=FOUND, stop_sel=END, max_words=30, min_words=10, max_fragments=2
+        )
+
+
+def any_of(conditions: Any) -> Q:
+    """OR."""
+    whole = Q()
+    for condition in conditions:
+        whole |= condition
+    return whole
+
+
+def similarity(columns: Sequence[str], words: Sequence[str]) -> Any:
+    """How well the columns hold words like these, below 1: the mean over the words of the best column."""
+    each = []
+    for word in words:
+        best = [TrigramWordSimilarity(word, column) for column in columns]
+        each.append(Greatest(*best) if len(best) > 1 else best[0])
+    total = each[0]
+    for part in each[1:]:
+        total = total + part
+    return total * Value(0.999 / len(words), output_field=models.FloatField())
+
+
+def plain_words(text: str) -> list[str]:
+    """The words to look for something similar to: without excluded ones, operators, and those too short to misspell."""
+    wanted = re.sub(r'(^|\s)-("[^"]*"|\S+)', " ", text)
+    words = [word for word in re.findall(r"\w+", wanted) if len(word) >= 4]
+    return words[:MAX_WORDS]
+
+
+def highlight_html(highlight: str) -> SafeString:
+    """The highlight as HTML, with <mark> around what was found."""
+    # Escaped first: what is marked safe is the text's own escaping and our two tags.
+    return mark_safe(escape(highlight).replace(FOUND, "<mark>").replace(END, "</mark>"))  # noqa: S308

@@ -1,0 +1,331 @@
+"""Rows of shapes at exactly a checkpoint, as JSON text, read in threads.
+
+A round: readers begin REPEATABLE READ transactions, the feed takes a checkpoint and exports its snapshot, the readers
+import it before the checkpoint is committed, and read when it is. So a snapshot and the batches after it fit without
+a filter or a patch. (To read "the newest checkpoint, and the rows" in one transaction is wrong: the rows are ahead of
+the cursor.) What is read waits in spools, so that the transaction ends whatever the clients do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from django.contrib.auth import get_user_model
+from psycopg.adapt import Buffer, Loader
+
+from syncing.access import Access, access_of_rows, grants_sql
+from syncing.databases import conninfo
+from syncing.declarations import declaration_of
+from syncing.log import Checkpoint
+from syncing.projection import row_json
+from syncing.shapes import Shape
+
+logger = logging.getLogger(__name__)
+
+CHUNK_BYTES = 128 * 1024
+SPOOL_MEMORY = 256 * 1024
+ROWS_A_FETCH = 2000
+#: How long a reader waits for the checkpoint that it was opened for.
+PATIENCE = 30.0
+
+Pair = tuple[Shape, str]
+
+#: What `syncing.wire` relies on; inside the transaction, so that it works through a pooler too.
+SPELLING = """
+    SELECT set_config('TimeZone', 'UTC', true), set_config('IntervalStyle', 'postgres', true),
+        set_config('extra_float_digits', '1', true), set_config('search_path', 'pg_catalog', true)
+"""
+
+
+class PairRows:
+    """The rows of one (shape, scope) at a checkpoint: written by a reader thread, read by any number of tasks.
+
+    Chunks are rows of JSON text joined by commas. In memory up to a bound, then in a temporary file.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_MEMORY)  # noqa: SIM115 lives as long as this object
+        self._lock = threading.Lock()
+        self._chunks: list[tuple[int, int]] = []
+        self._changed = asyncio.Event()
+        self._done = False
+        self._error: BaseException | None = None
+        self.bytes = 0
+
+    def write(self, chunk: bytes) -> None:
+        """From the reader's thread."""
+        with self._lock:
+            self._spool.seek(self.bytes)
+            self._spool.write(chunk)
+            self._chunks.append((self.bytes, len(chunk)))
+            self.bytes += len(chunk)
+        self._loop.call_soon_threadsafe(self._announce)
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """From the reader's thread: no more rows come."""
+        self._error = error
+        self._done = True
+        self._loop.call_soon_threadsafe(self._announce)
+
+    def _announce(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """All chunks, as they come. Raises what the reader raised."""
+        at = 0
+        while True:
+            changed = self._changed
+            done = self._done
+            while at < len(self._chunks):
+                yield self._read(at)
+                at += 1
+            if done:
+                if self._error:
+                    raise self._error
+                return
+            await changed.wait()
+
+    def _read(self, at: int) -> bytes:
+        offset, length = self._chunks[at]
+        with self._lock:
+            self._spool.seek(offset)
+            return self._spool.read(length)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What one connection waits for.
+
+    stage: shapes to read whole. live: shapes that the client holds for `held`, to be read for scopes gained.
+    """
+
+    user: str
+    stage: tuple[Shape, ...]
+    live: tuple[Shape, ...]
+    held: frozenset[str]
+
+    def pairs(self, granted: frozenset[str]) -> set[Pair]:
+        """The pairs to read, given the scopes that the user may read at the checkpoint."""
+        whole = {(shape, scope) for shape in self.stage for scope in granted}
+        return whole | {(shape, scope) for shape in self.live for scope in granted - self.held}
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a round knows before the rows: the grants at its checkpoint, and where the rows of each pair will be.
+
+    scopes: of each user, at the checkpoint; `access` moves on.
+    """
+
+    checkpoint: Checkpoint
+    access: Mapping[str, Access]
+    scopes: Mapping[str, frozenset[str]]
+    inactive: frozenset[str]
+    pairs: Mapping[Pair, PairRows]
+
+
+@dataclass(slots=True)
+class Order:
+    """What a round is to read, and whom it tells, in the event loop."""
+
+    checkpoint: Checkpoint
+    requests: list[Request]
+    known: dict[str, frozenset[str]]
+    opened: Callable[[Opened], None]
+    failed: Callable[[BaseException], None]
+    users: set[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.users = {request.user for request in self.requests} - self.known.keys()
+
+
+class SnapshotReaders:
+    """The threads that read, each with a connection of its own; `free` is how many rounds could start now."""
+
+    def __init__(self, readers: int, released: Callable[[], None]) -> None:
+        self.free = readers
+        self._released = released
+        self._threads = ThreadPoolExecutor(readers, thread_name_prefix="snapshots")
+        self._local = threading.local()
+
+    async def open(self, collect: Callable[[Checkpoint], Order]) -> SnapshotRound:
+        """A round whose reader has begun its transaction. `collect` gives the order once the checkpoint is known."""
+        self.free -= 1
+        round_ = SnapshotRound(asyncio.get_running_loop(), collect, self._release)
+        self._threads.submit(self._serve, round_)
+        await asyncio.wrap_future(round_.begun)
+        return round_
+
+    def close(self) -> None:
+        """Waits for nobody: rounds that still wait are aborted by their patience."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _release(self) -> None:
+        self.free += 1
+        self._released()
+
+    def _serve(self, round_: SnapshotRound) -> None:
+        try:
+            round_.serve(self._connection())
+        except BaseException as error:
+            self._discard()
+            round_.fail(error)
+
+    def _connection(self) -> psycopg.Connection[Any]:
+        connection: psycopg.Connection[Any] | None = getattr(self._local, "connection", None)
+        if connection is None or connection.closed:
+            connection = psycopg.connect(conninfo("claudia snapshots"), autocommit=True, prepare_threshold=None)
+            self._local.connection = connection
+        return connection
+
+    def _discard(self) -> None:
+        connection = getattr(self._local, "connection", None)
+        self._local.connection = None
+        if connection is not None:
+            connection.close()
+
+
+class SnapshotRound:
+    """One reader's transaction, from its beginning to its last row; the feed's `Round`."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        collect: Callable[[Checkpoint], Order],
+        release: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._collect = collect
+        self._release = release
+        self._inbox: queue.SimpleQueue[str | Order | None] = queue.SimpleQueue()
+        self._order: Order | None = None
+        self._pairs: dict[Pair, PairRows] = {}
+        self._released = False
+        self.begun: Future[None] = Future()
+        self._imported: Future[None] = Future()
+
+    # -- in the event loop -------------------------------------------------------------------------------------------
+
+    async def import_snapshot(self, name: str) -> None:
+        """The reader's transaction now sees what the checkpoint's snapshot sees."""
+        self._inbox.put(name)
+        await asyncio.wrap_future(self._imported)
+
+    def start(self, checkpoint: Checkpoint) -> None:
+        """The checkpoint is committed."""
+        self._order = self._collect(checkpoint)
+        self._inbox.put(self._order)
+
+    def abort(self) -> None:
+        """The checkpoint is not."""
+        self._inbox.put(None)
+
+    # -- in the reader's thread --------------------------------------------------------------------------------------
+
+    def serve(self, connection: psycopg.Connection[Any]) -> None:
+        """Begins, imports, reads. Raises what went wrong."""
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        self.begun.set_result(None)
+        try:
+            name = self._inbox.get(timeout=PATIENCE)
+            if not isinstance(name, str):
+                return
+            connection.execute(f"SET TRANSACTION SNAPSHOT '{name}'")
+            connection.execute(SPELLING)
+            self._imported.set_result(None)
+            order = self._inbox.get(timeout=PATIENCE)
+            if isinstance(order, Order):
+                self._read(connection, order)
+        finally:
+            connection.execute("ROLLBACK")
+            self._done()
+
+    def fail(self, error: BaseException) -> None:
+        """Whoever waits for this round is told."""
+        for waiting in (self.begun, self._imported):
+            if not waiting.done():
+                waiting.set_exception(error)
+        for rows in self._pairs.values():
+            rows.finish(error)
+        if self._order is not None and not self._pairs:
+            self._loop.call_soon_threadsafe(self._order.failed, error)
+        self._done()
+
+    def _done(self) -> None:
+        if not self._released:
+            self._released = True
+            self._loop.call_soon_threadsafe(self._release)
+
+    def _read(self, connection: psycopg.Connection[Any], order: Order) -> None:
+        access, inactive = read_access(connection, order.users)
+        granted = order.known | {user: found.scopes for user, found in access.items()}
+        pairs = set().union(*(request.pairs(granted[request.user]) for request in order.requests))
+        self._pairs = {pair: PairRows(self._loop) for pair in pairs}
+        opened = Opened(order.checkpoint, access, granted, inactive, self._pairs)
+        self._loop.call_soon_threadsafe(order.opened, opened)
+        scopes: dict[Shape, dict[str, PairRows]] = {}
+        for (shape, scope), rows in self._pairs.items():
+            scopes.setdefault(shape, {})[scope] = rows
+        for shape, wanted in scopes.items():
+            read_shape(connection, shape, wanted)
+
+
+def read_access(connection: psycopg.Connection[Any], users: Iterable[str]) -> tuple[dict[str, Access], frozenset[str]]:
+    """The grants of these users, and those of them who are deactivated or gone, as the connection sees them."""
+    named = {"users": sorted(users)}
+    if not named["users"]:
+        return {}, frozenset()
+    access = access_of_rows(named["users"], connection.execute(grants_sql(), named).fetchall())
+    table = get_user_model()._meta.db_table
+    active = connection.execute(
+        f"SELECT id::text FROM public.{table} WHERE is_active AND id = ANY(%(users)s::uuid[])", named
+    )
+    return access, frozenset(access) - {user for (user,) in active}
+
+
+def read_shape(connection: psycopg.Connection[Any], shape: Shape, wanted: Mapping[str, PairRows]) -> None:
+    """Reads the shape's rows in all wanted scopes, each into the rows of its pair, in chunks of about CHUNK_BYTES."""
+    declaration = declaration_of(shape.table)
+    condition, params = shape.filter.sql("t")
+    sql = (
+        f"SELECT t.scope, {row_json('t', shape.columns)} FROM public.{declaration.db_table} AS t"
+        f" WHERE t.scope = ANY(%s) AND ({condition})"
+    )
+    buffers: dict[bytes, list[bytes]] = {scope.encode(): [] for scope in wanted}
+    sizes = dict.fromkeys(buffers, 0)
+    with connection.cursor(name="rows") as cursor:
+        cursor.adapters.register_loader("text", BytesLoader)
+        cursor.adapters.register_loader("varchar", BytesLoader)
+        cursor.itersize = ROWS_A_FETCH
+        cursor.execute(sql, [list(wanted), *params])
+        for scope, row in cursor:
+            buffer = buffers[scope]
+            buffer.append(row)
+            sizes[scope] += len(row)
+            if sizes[scope] >= CHUNK_BYTES:
+                wanted[scope.decode()].write(b",".join(buffer))
+                buffer.clear()
+                sizes[scope] = 0
+    for scope, buffer in buffers.items():
+        rows = wanted[scope.decode()]
+        if buffer:
+            rows.write(b",".join(buffer))
+        rows.finish()
+
+
+class BytesLoader(Loader):
+    """Text as the bytes that came: it goes on as bytes."""
+
+    def load(self, data: Buffer) -> bytes:
+        return bytes(data)

@@ -1,0 +1,201 @@
+"""Bringing one connection up to the feed: rows read at a checkpoint, then what happened since, as one step.
+
+New shapes are staged: their rows go out as `snapshot` frames while the feed goes on. Gained scopes are read for the
+shapes that the client shows. A client that was away, by its cursor or because it read too slowly, gets what it missed
+folded. All of it ends in one step at the feed's position, put together without awaiting anything.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from syncing.connections import Connection, Following, State
+from syncing.declarations import declaration_of
+from syncing.frames import Ready, Subscribed
+from syncing.history import History, Past
+from syncing.log import Checkpoint
+from syncing.matching import by_row, fold
+from syncing.protocol import encode
+from syncing.shapes import Shape
+from syncing.snapshots import Opened, Pair, PairRows, Request
+from syncing.steps import StepFrames, encode_rows, inserts
+
+if TYPE_CHECKING:
+    from syncing.hub import Hub
+
+logger = logging.getLogger(__name__)
+
+#: Rows of gained scopes beyond this many bytes are not delivered as inserts; the shapes are staged instead.
+GAINED_BYTES = 4 * 1024 * 1024
+
+
+class Staging:
+    """What is read for one connection at one checkpoint.
+
+    stage: shapes whose rows are read whole. live: shapes that the client shows already. granted: the scopes that the
+    user may read at the checkpoint. history: what happened since. lost: scopes that were lost since; they are not
+    delivered, even if regained. missed: what happened in the live shapes before the checkpoint and was not told.
+    void: it must be begun anew.
+    """
+
+    def __init__(self, hub: Hub, connection: Connection, checkpoint: Checkpoint, history: History) -> None:
+        self.hub = hub
+        self.connection = connection
+        self.checkpoint = checkpoint
+        self.history = history
+        self.stage = {one.shape.handle: one for one in connection.in_state(State.STAGING)}
+        self.live = {one.shape.handle: one for one in connection.in_state(State.READY, State.RESUMING)}
+        self.granted: frozenset[str] = frozenset()
+        self.lost: frozenset[str] = frozenset()
+        self.missed: Past | None = None
+        self.gained_rows: dict[Pair, list[bytes]] = {}
+        self.too_much = False
+        self.void = False
+        self._away = bool(self.live) and hub.position_of(connection) is not hub.position
+        connection.job = self
+        for following in self.stage.values():
+            following.n += 1
+
+    @property
+    def request(self) -> Request:
+        """What the round reads for this connection."""
+        connection = self.connection
+        return Request(connection.user, shapes(self.stage), shapes(self.live), connection.held)
+
+    async def run(self, opened: Opened) -> None:
+        """Sends snapshots, gathers the rest, finishes. Retries by way of the hub if a read failed."""
+        try:
+            self.granted = opened.scopes[self.connection.user]
+            await self._find_missed()
+            await self._send_snapshots(opened)
+            await self._gather_gained(opened)
+            await self.connection.link.drained()
+        except ConnectionError:
+            return
+        except Exception as error:
+            logger.warning("staging failed and is tried again: %s", error)
+            self.hub.retry(self)
+            return
+        self.hub.finish(self)
+
+    async def _find_missed(self) -> None:
+        """Judges the cursor with which the client came, or the place where it fell behind."""
+        connection = self.connection
+        if not self._away:
+            return
+        start = connection.position
+        if cursor := connection.resume:
+            connection.resume = None
+            start = await self.hub.past.locate(cursor, self.checkpoint)
+        past = await self.hub.past.between(start, self.checkpoint) if start else None
+        if past is None:
+            # Not of this history, or too long ago: what the client holds cannot be brought forward.
+            self._stage_instead(list(self.live.values()))
+            return
+        tables = {self.hub.tables.get(table) for table in past.resets}
+        self._stage_instead([one for one in self.live.values() if one.shape.table in tables])
+        self.missed = past
+        for following in self.live.values():
+            following.shown = True
+            if following.state is State.RESUMING:
+                answer(connection, following, resumed=True)
+
+    def _stage_instead(self, followings: list[Following]) -> None:
+        """These shapes are read in the next round; a client that thinks that it shows them is told."""
+        for following in followings:
+            del self.live[following.shape.handle]
+            if following.state is State.RESUMING:
+                answer(self.connection, following, resumed=False)
+            following.state = State.STAGING
+
+    async def _send_snapshots(self, opened: Opened) -> None:
+        connection = self.connection
+        for handle, following in self.stage.items():
+            for scope in sorted(self.granted):
+                async for rows in self._rows(opened, following.shape, scope).chunks():
+                    if connection.shapes.get(handle) is not following or scope in self.lost or self.void:
+                        break
+                    await connection.link.drained()
+                    connection.write(encode_rows(handle, following.n, scope, rows))
+
+    async def _gather_gained(self, opened: Opened) -> None:
+        size = 0
+        for shape in shapes(self.live):
+            for scope in self.granted - self.connection.held:
+                chunks = self.gained_rows[(shape, scope)] = []
+                async for rows in self._rows(opened, shape, scope).chunks():
+                    size += len(rows)
+                    if size > GAINED_BYTES:
+                        self.too_much = True
+                        self.gained_rows.clear()
+                        return
+                    chunks.append(rows)
+
+    @staticmethod
+    def _rows(opened: Opened, shape: Shape, scope: str) -> PairRows:
+        return opened.pairs[(shape, scope)]
+
+
+def shapes(followings: dict[str, Following]) -> tuple[Shape, ...]:
+    """Their shapes."""
+    return tuple(following.shape for following in followings.values())
+
+
+def answer(connection: Connection, following: Following, *, resumed: bool, only: str | None = None) -> None:
+    """The `subscribed` frames of a shape's subscriptions, or of one."""
+    shape = following.shape
+    declared = declaration_of(shape.table).columns
+    columns = {name: str(declared[name]) for name in shape.columns}
+    for subscription in [only] if only else following.subscriptions:
+        connection.write(encode(Subscribed(id=subscription, shape=shape.handle, columns=columns, resumed=resumed)))
+
+
+def finish(job: Staging, position: Checkpoint, scopes: frozenset[str], since: Past, missed: Past | None) -> list[bytes]:
+    """The step that ends a staging, at `position`; moves the connection's shapes and scopes to what it says.
+
+    scopes: what the user may read now. since: what happened after the job's checkpoint. missed: what the live shapes
+    were not told, None if they were told everything.
+    """
+    connection, tables = job.connection, job.hub.tables
+    usable = (job.granted & scopes) - job.lost
+    gained = usable - connection.held
+    step = StepFrames(position.cursor)
+    reset = {tables.get(table) for table in (missed or since).resets}
+    live = [one for handle, one in job.live.items() if connection.shapes.get(handle) is one]
+    for following in live:
+        if job.too_much or (missed is not None and following.shape.table in reset):
+            following.state = State.STAGING
+        elif following.state is not State.STAGING:
+            following.state = State.READY
+            if missed is not None:
+                for scope in sorted(connection.held & usable):
+                    step.add(following.shape, scope, folded(missed, following.shape, scope, tables))
+            for scope in sorted(gained):
+                rows = [change for chunk in job.gained_rows[(following.shape, scope)] for change in inserts(chunk)]
+                step.add(following.shape, scope, [*rows, *folded(since, following.shape, scope, tables)])
+    changed = {tables.get(table) for table in since.resets}
+    for handle, following in job.stage.items():
+        if connection.shapes.get(handle) is not following or following.shape.table in changed:
+            continue
+        following.state, following.shown = State.READY, True
+        step.ready.append(Ready(shape=handle, n=following.n))
+        for scope in sorted(usable):
+            step.add(following.shape, scope, folded(since, following.shape, scope, tables))
+    for following in connection.in_state(State.STAGING):
+        if following.shown:
+            following.shown = False
+            step.staging.append(following.shape.handle)
+    step.lost = sorted((connection.held | job.granted) - usable)
+    step.gained = sorted(gained)
+    connection.held = usable
+    return step.frames()
+
+
+def folded(past: Past, shape: Shape, scope: str, tables: dict[str, str]) -> Iterator[bytes]:
+    """What happened in one pair."""
+    events = [event for event in past.events if tables[event.event.table] == shape.table]
+    for group in by_row(events).values():
+        if change := fold(group, shape, scope):
+            yield change

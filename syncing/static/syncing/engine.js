@@ -1,0 +1,218 @@
+// @ts-check
+/** Carries out what `state.js` decides: owns the socket, the timers, the rows and what of them is stored. */
+
+import { FrameError, SUBPROTOCOL, parse } from "./protocol.js";
+import { initial, transition } from "./state.js";
+import { StepError, Store } from "./store.js";
+
+/**
+ * @typedef {import("./protocol.js").Row} Row
+ * @typedef {import("./model.js").Effect} Effect
+ * @typedef {import("./store.js").Delta} Delta
+ * @typedef {import("./store.js").Writes} Writes
+ * @typedef {{type: string} & Record<string, any>} Event
+ * @typedef {{code: string, message: string, ref?: string}} Problem
+ *
+ * @typedef {object} World what a test replaces
+ * @property {new (url: string, protocols: string) => WebSocket} WebSocket
+ * @property {{setTimeout: (run: () => void, ms: number) => any, clearTimeout: (id: any) => void}} clock
+ * @property {() => number} random
+ *
+ * @typedef {object} Setup
+ * @property {string} url
+ * @property {string} client
+ * @property {string | null} token
+ * @property {string | null} expected
+ * @property {World} world
+ * @property {(deltas: Map<string, Delta>) => void} changed called when all that an event did is done
+ * @property {(problem: Problem) => void} report
+ */
+
+/** @type {ReadonlyMap<string, Row>} */
+const NONE = new Map();
+
+export class Engine {
+  #setup;
+  #store = new Store();
+  /** @type {import("./persist.js").Storage | null} */
+  #storage = null;
+  /** Shapes whose rows are stored. @type {Set<string>} */
+  #kept = new Set();
+  /** @type {WebSocket | null} */
+  #socket = null;
+  /** @type {Map<string, any>} */
+  #timers = new Map();
+  /** @type {Event[]} */
+  #queue = [];
+  #busy = false;
+  #closed = false;
+
+  /** @param {Setup} setup */
+  constructor(setup) {
+    this.#setup = setup;
+    this.state = initial(setup);
+  }
+
+  /**
+   * Take over what is stored, then connect.
+   * @param {import("./persist.js").Storage | Promise<import("./persist.js").Storage> | null} storage
+   */
+  async start(storage) {
+    if (storage) {
+      this.#storage = await storage;
+      const found = await this.#storage.load().catch(() => null);
+      if (found && !this.#closed) {
+        this.#store.load(found.rows);
+        this.#kept = new Set(found.saved.shapes.map((shape) => shape.handle));
+        this.dispatch({ type: "restored", saved: found.saved });
+      }
+    }
+    if (this.#closed) this.#storage?.close();
+    else this.dispatch({ type: "start" });
+  }
+
+  /** @param {boolean} forget also what is stored */
+  async stop(forget) {
+    this.#closed = true;
+    this.dispatch({ type: "close" });
+    for (const timer of this.#timers.values()) this.#setup.world.clock.clearTimeout(timer);
+    if (forget) await this.#storage?.clear();
+    this.#storage?.close();
+  }
+
+  /** The rows to show for a shape: none until they are known to be this user's. @param {string | null} handle */
+  rows(handle) {
+    return this.state.confirmed ? this.#store.view(handle) : NONE;
+  }
+
+  /** Events that come while one is handled (a listener subscribes) wait their turn. @param {Event} event */
+  dispatch(event) {
+    this.#queue.push(event);
+    if (this.#busy) return;
+    this.#busy = true;
+    try {
+      for (let next = this.#queue.shift(); next; next = this.#queue.shift()) this.#handle(next);
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  /** @param {Event} event */
+  #handle(event) {
+    const [state, effects] = transition(this.state, event);
+    this.state = state;
+    /** @type {Map<string, Delta>} */
+    let deltas = new Map();
+    /** @type {Writes | null} */
+    let writes = null;
+    try {
+      for (const effect of effects) {
+        if (effect.type === "apply") ({ deltas, writes } = this.#store.apply(effect.step));
+        else this.#run(effect);
+      }
+    } catch (error) {
+      if (!(error instanceof StepError)) throw error;
+      this.#queue.unshift({ type: "fault", reason: error.message });
+      return;
+    }
+    this.#keep(writes);
+    this.#setup.changed(deltas);
+  }
+
+  /** @param {Effect} effect */
+  #run(effect) {
+    switch (effect.type) {
+      case "open":
+        return this.#open();
+      case "close":
+        return this.#leave(effect.code);
+      case "send":
+        return this.#socket?.send(JSON.stringify(effect.frame));
+      case "timer":
+        return this.#timer(effect.name, effect.ms);
+      case "cancel":
+        return this.#cancel(effect.name);
+      case "soon":
+        return queueMicrotask(() => this.dispatch({ type: "flush" }));
+      case "stage":
+        return this.#store.stage(effect.handle, effect.n, effect.scope, effect.rows);
+      case "discard":
+        return this.#store.discard(effect.handle, effect.n);
+      case "discardAll":
+        return this.#store.discardAll();
+      case "adopt":
+        return this.#store.adopt(effect.from, effect.to);
+      case "drop":
+        return this.#store.drop(effect.handle);
+      case "clear":
+        this.#kept.clear();
+        this.#store.clear();
+        return void this.#storage?.clear();
+      case "report":
+        return this.#setup.report(effect.error);
+    }
+  }
+
+  /**
+   * Store what an event changed, in one transaction. Only shapes at the cursor are stored: one that is being read
+   * anew goes, and comes back whole when it is ready.
+   * @param {Writes | null} writes of the step, if it was one
+   */
+  #keep(writes) {
+    if (!this.#storage || !this.state.user) return;
+    const { user, cursor, scopes, shapes } = this.state;
+    const current = Object.values(shapes).filter((shape) => shape.current && shape.shown);
+    const handles = new Set(current.map((shape) => shape.handle));
+    const dropped = [...this.#kept].filter((handle) => !handles.has(handle));
+    if (!writes && dropped.length === 0) return;
+    this.#kept = handles;
+    void this.#storage.save({
+      saved: { user, cursor, scopes, shapes: current.map(({ handle, definition }) => ({ handle, definition })) },
+      lost: writes?.lost ?? [],
+      dropped: [...dropped, ...(writes?.replaced ?? [])],
+      writes: (writes?.writes ?? []).filter(([handle]) => handles.has(handle)),
+    });
+  }
+
+  #open() {
+    const { url, world } = this.#setup;
+    const socket = new world.WebSocket(url, SUBPROTOCOL);
+    // A socket that was left may still speak; nobody listens to it any more.
+    const ours = (/** @type {() => Event} */ event) => this.#socket === socket && this.dispatch(event());
+    socket.onopen = () => ours(() => ({ type: "opened" }));
+    socket.onmessage = ({ data }) => ours(() => read(data));
+    socket.onclose = ({ code }) => ours(() => ({ type: "closed", code }));
+    this.#socket = socket;
+  }
+
+  /** @param {number} code */
+  #leave(code) {
+    const socket = this.#socket;
+    this.#socket = null;
+    socket?.close(code);
+  }
+
+  /** @param {string} name @param {number | [number, number]} ms */
+  #timer(name, ms) {
+    this.#cancel(name);
+    const { clock, random } = this.#setup.world;
+    const wait = typeof ms === "number" ? ms : ms[0] + random() * (ms[1] - ms[0]);
+    this.#timers.set(name, clock.setTimeout(() => this.dispatch({ type: "timer", name }), wait));
+  }
+
+  /** @param {string} name */
+  #cancel(name) {
+    this.#setup.world.clock.clearTimeout(this.#timers.get(name));
+    this.#timers.delete(name);
+  }
+}
+
+/** @param {unknown} data @returns {Event} */
+function read(data) {
+  try {
+    return { type: "frame", frame: parse(data) };
+  } catch (error) {
+    if (error instanceof FrameError) return { type: "fault", reason: error.message };
+    throw error;
+  }
+}
