@@ -126,11 +126,10 @@ def _nested_too_deeply(data: bytes) -> bool:
 
 def _explained(message: str, data: bytes, types: frozenset[str] | None) -> BadFrame:
     try:
-        # Numbers as text: too large ones must not fail here again.
-        frame = json.loads(data, parse_int=str, parse_float=str)
+        frame = json.loads(data, parse_int=float)  # numbers of any size: what is too large becomes infinity
     except (ValueError, RecursionError):
         return UnreadableFrame("The frame is not JSON.")
-    if not isinstance(frame, dict) or (types is not None and frame.get("type") not in types):
+    if not isinstance(frame, dict) or (types is not None and str(frame.get("type")) not in types):
         return UnreadableFrame("The frame is no JSON object of a known type.")
     return BadMember(message[:300], _ref(frame, message))
 
