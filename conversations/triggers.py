@@ -150,7 +150,8 @@ SESSION_TRIGGERS = [
         when=pgtrigger.Before,
         operation=pgtrigger.Update,
         condition=pgtrigger.Condition(
-            "(OLD.started_at, OLD.ended_at, OLD.duration) IS DISTINCT FROM (NEW.started_at, NEW.ended_at, NEW.duration)"
+            "ROW(OLD.started_at, OLD.ended_at, OLD.duration)"
+            " IS DISTINCT FROM ROW(NEW.started_at, NEW.ended_at, NEW.duration)"
         ),
         func=DURATION,
     ),
