@@ -82,7 +82,20 @@ def test_the_spelling_is_one_in_every_session_and_read_back(
 
 @pytest.mark.parametrize(
     "sql_type",
-    "uuid|text|smallint|integer|bigint|double precision|numeric|boolean|timestamptz|interval|jsonb|text[]".split("|"),
+    [
+        "uuid",
+        "text",
+        "smallint",
+        "integer",
+        "bigint",
+        "double precision",
+        "numeric",
+        "boolean",
+        "timestamptz",
+        "interval",
+        "jsonb",
+        "text[]",
+    ],
 )
 def test_null_is_null_in_every_type(db: None, sql_type: str) -> None:
     assert wire(f"NULL::{sql_type}") == "null"
