@@ -21,14 +21,16 @@ help: ## Show this list
 run: environment-run ## Start everything for development, with a demo and a staff login
 	@exec $(BIN)/python manage.py serve --demo
 
-test: environment-test ## Run all tests
-	@$(BIN)/python -m pytest -n auto $(ARGS)
-	@if command -v node >/dev/null 2>&1; then \
-		node --test $$(find tests/js -name '*.test.js' -o -name '*.test.mjs'); \
+test: environment-test ## Run all tests: of the browser client in node, then all others in pytest
+	@status=0; \
+	if command -v node >/dev/null 2>&1; then \
+		node --test $$(find tests/js -name '*.test.js') || status=1; \
 	else \
 		echo "claudia: node is not installed, so the tests of the browser client (tests/js) were NOT run." >&2; \
-		test -z "$$CI"; \
-	fi
+		test -z "$$CI" || status=1; \
+	fi; \
+	$(BIN)/python -m pytest -n auto $(ARGS) || status=$$?; \
+	exit $$status
 
 lint: environment-test ## Check style, types, layers and templates
 	$(BIN)/ruff check .
