@@ -201,13 +201,3 @@ LOGGING = {
         "level": env.choice("LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]),
     },
 }
-
-# Until every app has its models (they are being written): work with those that exist.
-INSTALLED_APPS = [
-    app
-    for app in INSTALLED_APPS
-    if app not in ("accounts", "projects", "agents", "conversations", "memory", "syncing")
-    or any((BASE_DIR / app).glob("models*"))
-]
-if "accounts" not in INSTALLED_APPS:
-    AUTH_USER_MODEL = "auth.User"
