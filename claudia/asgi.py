@@ -1,4 +1,4 @@
-"""The ASGI entry point: HTTP to Django."""
+"""The ASGI entry point: HTTP to Django, WebSockets to the sync engine."""
 
 import os
 
@@ -9,4 +9,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "claudia.settings")
 
 http = get_asgi_application()  # loads the apps: whatever needs models is imported below this line
 
-application = ProtocolTypeRouter({"http": http})
+from claudia.authentication import Authentication  # noqa: E402
+from syncing.routing import sync_routes  # noqa: E402
+from syncing.transport import use_push_protocol  # noqa: E402
+
+use_push_protocol()
+
+application = ProtocolTypeRouter({"http": http, "websocket": sync_routes(Authentication())})

@@ -44,6 +44,11 @@ class Identity:
     session: str | None = None
     expires_at: float | None = None
 
+    @property
+    def user_id(self) -> UUID:
+        """The user's id."""
+        return UUID(self.user)
+
 
 class State(Enum):
     """Of a shape on a connection."""

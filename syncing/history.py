@@ -21,7 +21,7 @@ class Past:
 
 
 class History:
-    """The steps since a checkpoint, shared by all that are read for at it. Bounded: then it tells that it overflowed."""
+    """The steps since a checkpoint, shared by all that are read for at it. Bounded: then it has overflowed."""
 
     def __init__(self, start: Checkpoint, max_events: int, max_bytes: int = 128 * 1024 * 1024) -> None:
         self._starts = [start.id]  # where each kept step begins

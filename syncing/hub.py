@@ -10,13 +10,14 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any
 from weakref import WeakSet
 
 from django.conf import settings
 
 from syncing.access import AccessTable, granting_tables
+from syncing.clients import ClientLog
 from syncing.connections import Connection, Following, State
 from syncing.declarations import declarations
 from syncing.frames import CloseCode
@@ -55,6 +56,7 @@ class Hub:
         self._histories: WeakSet[History] = WeakSet()
         self.index = ShapeIndex()
         self.position: Checkpoint | None = None
+        self.clients = ClientLog()
         self.connections: set[Connection] = set()
         self.waiting: set[Connection] = set()
         self._by_user: dict[str, set[Connection]] = defaultdict(set)
@@ -62,6 +64,7 @@ class Hub:
         self._by_scope: dict[str, set[Connection]] = defaultdict(set)
         self._live: set[Connection] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._access_changed_at = 0.0
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -96,14 +99,22 @@ class Hub:
 
     # -- connections -------------------------------------------------------------------------------------------------
 
-    def connect(self, connection: Connection) -> None:
-        """The client said hello."""
+    def connect(self, connection: Connection, *, since: float) -> None:
+        """The client said hello; `since` (monotonic) is when it began to be authenticated.
+
+        Who was deactivated or revoked in between was not yet here to be closed: asked again.
+        """
         self.connections.add(connection)
         self._by_user[connection.user].add(connection)
+        self.clients.note(connection, "")
+        if self._access_changed_at >= since:
+            self.spawn(self._verify([connection]))
 
     def disconnect(self, connection: Connection) -> None:
         """The socket is closed."""
         connection.closed = True
+        position = self.position_of(connection)
+        self.clients.note(connection, str(position.cursor) if position else "")
         self._leave(connection)
         self.connections.discard(connection)
         self.waiting.discard(connection)
@@ -279,6 +290,7 @@ class Hub:
 
     def access_changed(self, message: dict[str, Any]) -> None:
         """Asks again whether the connections concerned may go on."""
+        self._access_changed_at = time.monotonic()
         user, token = message.get("user"), message.get("token")
         concerned = [
             connection
@@ -430,15 +442,16 @@ class Hub:
                     connection.close(CloseCode.NOT_AUTHENTICATED)
                 elif connection in self._live and now - connection.told_at > QUIET and self.position:
                     connection.write(*StepFrames(self.position.cursor).frames())
+            await self._keep_house("clients could not be noted", self.clients.flush())
             if now - thinned_at > THIN_EVERY:
                 thinned_at = now
-                await self._thin()
+                await self._keep_house("old checkpoints could not be thinned", self.past.thin())
 
-    async def _thin(self) -> None:
+    async def _keep_house(self, failure: str, work: Awaitable[None]) -> None:
         try:
-            await self.past.thin()
+            await work
         except Exception:
-            logger.warning("old checkpoints could not be thinned", exc_info=True)
+            logger.warning(failure, exc_info=True)
 
 
 def _discard(index: dict[Any, set[Connection]], key: Any, connection: Connection) -> None:

@@ -7,6 +7,7 @@ between two checkpoints becomes one change.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -158,58 +159,42 @@ class ShapeIndex:
     """Finds the shapes that a change may touch: by a value that the shape demands, else by scope."""
 
     def __init__(self) -> None:
-        self._tables: dict[str, _TableIndex] = {}
+        self._by_value: dict[str, dict[str, dict[Any, Counter[Shape]]]] = {}
+        self._by_scope: dict[tuple[str, str], Counter[Shape]] = {}
 
-    def add(self, shape: Shape, scope: str) -> None:
-        """Somebody who holds the scope follows the shape."""
-        self._tables.setdefault(shape.table, _TableIndex()).count(shape, scope, 1)
+    def add(self, shape: Shape, scopes: Iterable[str]) -> None:
+        """Somebody who holds these scopes follows the shape."""
+        for index, key in self._places(shape, scopes):
+            index.setdefault(key, Counter())[shape] += 1
 
-    def discard(self, shape: Shape, scope: str) -> None:
-        """Takes one `add` back."""
-        self._tables[shape.table].count(shape, scope, -1)
+    def discard(self, shape: Shape, scopes: Iterable[str]) -> None:
+        """Takes one `add` of the same back."""
+        for index, key in self._places(shape, scopes):
+            shapes = index[key]
+            shapes[shape] -= 1
+            if not shapes[shape]:
+                del shapes[shape]
+            if not shapes:
+                del index[key]
 
     def touched(self, table: str, group: RowEvents) -> set[Shape]:
-        """The shapes of the table that may hold the row, before, between or after these events."""
-        index = self._tables.get(table)
-        return index.touched(group) if index else set()
-
-
-class _TableIndex:
-    def __init__(self) -> None:
-        self.by_value: dict[str, dict[Any, dict[Shape, int]]] = {}
-        self.by_scope: dict[str, dict[Shape, int]] = {}
-
-    def count(self, shape: Shape, scope: str, by: int) -> None:
-        equalities = shape.filter.equalities
-        if not equalities:
-            _count(self.by_scope, scope, shape, by)
-            return
-        column = min(equalities, key=lambda name: (len(equalities[name]), not name.endswith("id"), name))
-        values = self.by_value.setdefault(column, {})
-        for value in equalities[column]:
-            _count(values, value, shape, by)
-        if not values:
-            del self.by_value[column]
-
-    def touched(self, group: RowEvents) -> set[Shape]:
+        """The shapes of the table that may hold the row before, between or after these events."""
         found: set[Shape] = set()
-        for column, by_value in self.by_value.items():
-            for image in _images(group):
-                if column in image:
+        for column, by_value in self._by_value.get(table, {}).items():
+            if by_value:
+                for image in _images(group):
                     found.update(by_value.get(image[column], ()))
-        if self.by_scope:
-            for scope in scopes_of(group):
-                found.update(self.by_scope.get(scope, ()))
+        for scope in scopes_of(group):
+            found.update(self._by_scope.get((table, scope), ()))
         return found
 
-
-def _count(index: dict[Any, dict[Shape, int]], key: Any, shape: Shape, by: int) -> None:
-    shapes = index.setdefault(key, {})
-    shapes[shape] = shapes.get(shape, 0) + by
-    if not shapes[shape]:
-        del shapes[shape]
-    if not shapes:
-        del index[key]
+    def _places(self, shape: Shape, scopes: Iterable[str]) -> list[tuple[dict[Any, Counter[Shape]], Any]]:
+        equalities = shape.filter.equalities
+        if not equalities:
+            return [(self._by_scope, (shape.table, scope)) for scope in scopes]
+        column = min(equalities, key=lambda name: (len(equalities[name]), not name.endswith("id"), name))
+        by_value = self._by_value.setdefault(shape.table, {}).setdefault(column, {})
+        return [(by_value, value) for value in equalities[column]]
 
 
 def _images(group: RowEvents) -> Iterator[Values]:

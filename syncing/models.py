@@ -169,7 +169,10 @@ class SyncConflict(SyncedModel):
 
     class Meta:
         db_table = "sync_conflicts"
-        indexes = [models.Index(fields=["row_id"], name="sync_conflicts_row")]
+        indexes = [
+            models.Index(fields=["row_id"], name="sync_conflicts_row"),
+            models.Index(fields=["scope"], name="sync_conflicts_scope"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.get_type_display()}: {self.table_name} {self.row_id}"

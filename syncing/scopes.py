@@ -15,7 +15,8 @@ PUBLIC = "public"
 class ScopeRule(Protocol):
     """A rule gives SQL over the row `NEW`, and names the columns that it reads."""
 
-    column: str
+    @property
+    def column(self) -> str: ...
 
     def sql(self) -> str:
         """The scope as an SQL expression over NEW, NULL where the rule does not apply."""

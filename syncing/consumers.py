@@ -1,0 +1,285 @@
+"""A WebSocket connection: one method a frame type. No queries and no rules here; those are the hub's."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from channels.consumer import AsyncConsumer
+from channels.exceptions import StopConsumer
+from django.conf import settings
+
+from syncing import frames
+from syncing.connections import Connection, Identity, State
+from syncing.declarations import declaration_of
+from syncing.exceptions import (
+    BadFrame,
+    DuplicateSubscription,
+    RateLimited,
+    SyncError,
+    TooManySubscriptions,
+    Unavailable,
+    UnknownSubscription,
+)
+from syncing.frames import CloseCode
+from syncing.hub import Hub, running_hub
+from syncing.protocol import BadMember, UnreadableFrame, encode, parse
+from syncing.rates import Bucket
+from syncing.shapes import Shape
+from syncing.staging import answer
+from syncing.transport import EXTENSION, QueueLink, ServerLink
+
+logger = logging.getLogger(__name__)
+
+HELLO_WITHIN = 10.0
+#: Refused frames after which a client that goes on is closed.
+PATIENCE = 100
+VERSION = "1"
+#: Of issues to come; told in `welcome`, so that clients can be written for them.
+MUTATIONS_PER_FRAME = 100
+MUTATIONS_PER_SECOND = 50.0
+
+
+class Authenticator(Protocol):
+    """Who is it? Given by the project, which knows its users."""
+
+    async def by_token(self, token: str) -> Identity | None:
+        """The owner of an API token that is valid now."""
+
+    async def by_cookie(self, headers: Mapping[bytes, bytes]) -> Identity | None:
+        """The user of the browser's session."""
+
+    async def verify(self, identity: Identity) -> CloseCode | None:
+        """Why the client may not go on, if it may not."""
+
+    def origin_allowed(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether a page of this origin may use the browser's session."""
+
+
+class SyncConsumer(AsyncConsumer):
+    """One client, from its handshake to its end."""
+
+    channel_layer_alias = ""  # a connection needs no channel of its own: the hub writes to its link
+    authenticator: Authenticator
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        self.authenticator = authenticator
+        self.connection: Connection | None = None
+        self.link: ServerLink | QueueLink
+        self._bucket = Bucket(settings.SYNC_FRAMES_PER_SECOND, burst=2 * settings.SYNC_FRAMES_PER_SECOND)
+        self._refused = 0
+        self._deadline: asyncio.TimerHandle | None = None
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Without Channels' own: it waits for the one shared thread at every message."""
+        match message["type"]:
+            case "websocket.connect":
+                await self.opened()
+            case "websocket.receive":
+                await self.received(message)
+            case "websocket.disconnect":
+                self.left()
+                raise StopConsumer
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    async def opened(self) -> None:
+        """The handshake: only with our subprotocol."""
+        if frames.SUBPROTOCOL not in self.scope["subprotocols"]:
+            await self.send({"type": "websocket.close"})
+            return
+        self.headers = dict(self.scope["headers"])
+        self.link = (self.scope.get("extensions") or {}).get(EXTENSION) or QueueLink(self._send_text, self._close)
+        await self.send({"type": "websocket.accept", "subprotocol": frames.SUBPROTOCOL})
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.call_later(HELLO_WITHIN, self.link.close, CloseCode.NO_HELLO)
+
+    async def received(self, message: Mapping[str, Any]) -> None:
+        """A frame: parsed, counted against the rate, given to its method. Errors leave the connection alone."""
+        text = message.get("text")
+        if text is None:
+            self.link.close(CloseCode.BAD_FRAME)
+            return
+        if len(text) > settings.SYNC_FRAME_BYTES:
+            self.link.close(CloseCode.FRAME_TOO_LARGE)
+            return
+        try:
+            if wait := self._bucket.take():
+                await self._refuse(wait)
+                return
+            await self._handle(parse(text))
+        except UnreadableFrame as error:
+            logger.info("closing a connection: %s", error)
+            self.link.close(CloseCode.BAD_FRAME)
+        except BadMember as error:
+            self.tell(error, error.ref)
+        except SyncError as error:
+            self.tell(error)
+        except Exception:
+            logger.exception("a frame could not be handled")
+            self.tell(SyncError("The server failed to handle this frame; it was reported."))
+
+    async def _handle(self, frame: frames.ClientFrame) -> None:
+        if self.connection is None and not isinstance(frame, frames.Hello):
+            raise BadFrame("The first frame must be hello.")
+        await getattr(self, f"on_{type(frame).__name__.lower()}")(frame)
+
+    async def _refuse(self, wait: float) -> None:
+        self._refused += 1
+        if self._refused > PATIENCE:
+            self.link.close(CloseCode.RATE_LIMITED)
+            return
+        self.tell(RateLimited(), retry_after=round(wait, 3))
+
+    def left(self) -> None:
+        """The socket is closed."""
+        if self._deadline:
+            self._deadline.cancel()
+        link = getattr(self, "link", None)
+        if isinstance(link, QueueLink):
+            link.end()
+        if self.connection:
+            self.hub.disconnect(self.connection)
+
+    def tell(self, error: SyncError, ref: str | None = None, retry_after: float | None = None) -> None:
+        """An `error` frame."""
+        frame = frames.Error(code=error.code, message=error.message, ref=ref, retry_after=retry_after)
+        self.link.write(encode(frame))
+
+    @property
+    def hub(self) -> Hub:
+        """The process's hub."""
+        return running_hub()
+
+    async def _send_text(self, frame: bytes) -> None:
+        await self.send({"type": "websocket.send", "text": frame.decode()})
+
+    async def _close(self, code: int) -> None:
+        await self.send({"type": "websocket.close", "code": code})
+
+    # -- frames --------------------------------------------------------------------------------------------------------
+
+    async def on_hello(self, frame: frames.Hello) -> None:
+        """Who it is; then the client is known to the hub."""
+        if self.connection:
+            raise BadFrame("hello was said already.")
+        began = time.monotonic()
+        identity = await self._identify(frame.token)
+        if identity is None:
+            return
+        if self._deadline:
+            self._deadline.cancel()
+        agent = self.headers.get(b"user-agent", b"").decode("latin-1")[:300]
+        self.connection = Connection(self.link, identity, frame.client, self.verify, agent)
+        self.hub.connect(self.connection, since=began)
+        limits = frames.Limits(
+            frame_bytes=settings.SYNC_FRAME_BYTES,
+            subscriptions=settings.SYNC_MAX_SUBSCRIPTIONS,
+            mutations_per_frame=MUTATIONS_PER_FRAME,
+            frames_per_second=settings.SYNC_FRAMES_PER_SECOND,
+            mutations_per_second=MUTATIONS_PER_SECOND,
+        )
+        person = frames.Person(id=identity.user_id, name=identity.name, email=identity.email)
+        server = frames.Server(version=VERSION)
+        self.link.write(encode(frames.Welcome(user=person, client=frame.client, server=server, limits=limits)))
+
+    async def _identify(self, token: str | None) -> Identity | None:
+        """By token of the frame, else of the header, else by the browser's session; closes if there is none."""
+        scheme, _, value = self.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        if token is None and scheme.lower() == "bearer":
+            token = value.strip()
+        if token is not None:
+            identity = await self.authenticator.by_token(token)
+        else:
+            identity = await self.authenticator.by_cookie(self.headers)
+            if identity and not self.authenticator.origin_allowed(self.headers):
+                self.link.close(CloseCode.FORBIDDEN)
+                return None
+        if identity is None:
+            self.link.close(CloseCode.NOT_AUTHENTICATED)
+        return identity
+
+    async def verify(self) -> CloseCode | None:
+        """Whether the client may go on."""
+        return await self.authenticator.verify(self.known.identity)
+
+    async def on_token(self, frame: frames.Token) -> None:
+        """Another token of the same user takes the place of how the client came in."""
+        identity = await self.authenticator.by_token(frame.token)
+        if identity is None or identity.user != self.known.user:
+            self.link.close(CloseCode.NOT_AUTHENTICATED)
+            return
+        self.known.identity = identity
+
+    async def on_subscribe(self, frame: frames.Subscribe) -> None:
+        """Each subscription is answered by itself; the first that come may be resumed."""
+        connection = self.known
+        first = not connection.subscribed_once
+        if first:
+            connection.resume = frame.cursor
+            connection.held = frozenset(frame.scopes or ())
+        for wanted in frame.subscriptions:
+            try:
+                self._subscribe(wanted, resume=first and frame.cursor is not None)
+            except SyncError as error:
+                self.tell(error, wanted.id)
+
+    def _subscribe(self, wanted: frames.Subscription, *, resume: bool) -> None:
+        connection = self.known
+        if wanted.id in connection.subscriptions:
+            raise DuplicateSubscription(f"A subscription {wanted.id!r} is open already.")
+        if len(connection.subscriptions) >= settings.SYNC_MAX_SUBSCRIPTIONS:
+            raise TooManySubscriptions(f"A connection has at most {settings.SYNC_MAX_SUBSCRIPTIONS} subscriptions.")
+        shape = Shape.of(declaration_of(wanted.table), wanted.where, wanted.columns)
+        shared = shape.handle in connection.shapes
+        connection.subscribed_once = True
+        following = self.hub.follow(connection, shape, wanted.id, resume=resume and wanted.shape == shape.handle)
+        if following.state is not State.RESUMING:
+            answer(connection, following, resumed=shared, only=wanted.id)
+
+    async def on_unsubscribe(self, frame: frames.Unsubscribe) -> None:
+        """The end of a subscription."""
+        if frame.id not in self.known.subscriptions:
+            error = UnknownSubscription(f"There is no subscription {frame.id!r}.")
+            self.tell(error, frame.id)
+            return
+        self.hub.unfollow(self.known, frame.id)
+
+    async def on_ack(self, frame: frames.Ack) -> None:
+        """How far the client has got, by its own word."""
+        self.hub.clients.note(self.known, str(frame.cursor))
+
+    async def on_ping(self, frame: frames.Ping) -> None:
+        """Alive, and where."""
+        position = self.hub.position_of(self.known)
+        self.link.write(encode(frames.Pong(nonce=frame.nonce, cursor=position.cursor if position else None)))
+
+    async def on_mutate(self, frame: frames.Mutate) -> None:
+        """Not yet: said for each mutation, so that a client keeps them."""
+        for mutation in frame.mutations:
+            self.tell(Unavailable("This server does not take mutations yet."), str(mutation.id))
+
+    async def on_resolve(self, frame: frames.Resolve) -> None:
+        """Not yet."""
+        self.tell(Unavailable("This server does not resolve conflicts yet."), str(frame.id))
+
+    async def on_watch(self, frame: frames.Watch) -> None:
+        """Not yet."""
+        self.tell(Unavailable("This server cannot be watched yet."), frame.topic)
+
+    async def on_unwatch(self, frame: frames.Unwatch) -> None:
+        """There is nothing to end: nothing can be watched yet."""
+
+    async def on_metric(self, frame: frames.Metric) -> None:
+        """Not yet."""
+        self.tell(Unavailable("This server does not record metrics yet."), frame.name)
+
+    @property
+    def known(self) -> Connection:
+        """The connection, after `hello`."""
+        if self.connection is None:
+            raise BadFrame("The first frame must be hello.")
+        return self.connection

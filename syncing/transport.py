@@ -1,0 +1,223 @@
+"""The last metre: from the hub to the sockets, past everything that costs per message.
+
+`PushProtocol` is Daphne's WebSocket protocol with a `ServerLink` in `scope["extensions"]["claudia.link"]`, by which the
+hub writes frames directly. It uses what Daphne and autobahn keep to themselves: their versions are pinned, and
+tests/integration/test_transport.py fails when one of them changes it. Under another ASGI server the consumer falls
+back to `QueueLink`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import struct
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
+
+from syncing.frames import CloseCode
+
+logger = logging.getLogger(__name__)
+
+EXTENSION = "claudia.link"
+#: Bytes that may wait for a client before it counts as not reading, where the server does not tell by itself.
+HIGH_WATER = 256 * 1024
+
+
+def framed(payload: bytes) -> bytes:
+    """A WebSocket text frame, unmasked, in one piece (RFC 6455, section 5.2)."""
+    size = len(payload)
+    if size < 126:
+        return bytes((0x81, size)) + payload
+    if size < 1 << 16:
+        return struct.pack("!BBH", 0x81, 126, size) + payload
+    return struct.pack("!BBQ", 0x81, 127, size) + payload
+
+
+class Gate:
+    """Whether a client reads; who has more to say waits."""
+
+    def __init__(self) -> None:
+        self.paused = False
+        self.closed = False
+        self._open = asyncio.Event()
+        self._open.set()
+
+    def pause(self) -> None:
+        """What was written waits."""
+        self.paused = True
+        self._open.clear()
+
+    def resume(self) -> None:
+        """It went out."""
+        self.paused = False
+        self._open.set()
+
+    def end(self) -> None:
+        """Nobody reads any more: whoever waits gets ConnectionError."""
+        self.closed = True
+        self._open.set()
+
+    async def drained(self) -> None:
+        """Returns when it is not paused; raises ConnectionError when it is closed."""
+        await self._open.wait()
+        if self.closed:
+            raise ConnectionError("the client is gone")
+
+
+class ServerLink:
+    """Writes to the socket of a Daphne connection. Twisted tells by the producer's methods whether the client reads."""
+
+    def __init__(self, protocol: PushProtocol) -> None:
+        self._protocol = protocol
+        self._gate = Gate()
+
+    @property
+    def paused(self) -> bool:
+        """The client does not read as fast as it is written to."""
+        return self._gate.paused
+
+    def write(self, frame: bytes) -> None:
+        """Sends a text frame."""
+        if self._protocol.state == WebSocketProtocol.STATE_OPEN:
+            self._protocol.transport.write(framed(frame))
+
+    async def drained(self) -> None:
+        """Returns when the client has read most of what was sent; ConnectionError when it is gone."""
+        await self._gate.drained()
+
+    def close(self, code: int) -> None:
+        """Closes with a code; a client that does not read is cut off, since it would not read the code either."""
+        self._protocol.sendClose(code=code)
+        if self._gate.paused:
+            self._protocol.transport.abortConnection()
+
+    # What Twisted calls.
+
+    def pauseProducing(self) -> None:
+        """The socket's buffer is full."""
+        self._gate.pause()
+
+    def resumeProducing(self) -> None:
+        """It is empty again."""
+        self._gate.resume()
+
+    def stopProducing(self) -> None:
+        """The connection is lost."""
+        self._gate.end()
+
+
+class _Introduction:
+    """Daphne's server, which tells the application of the link when it is told of a connection."""
+
+    def __init__(self, server: Any, protocol: PushProtocol) -> None:
+        self._server = server
+        self._protocol = protocol
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._server, name)
+
+    def create_application(self, protocol: PushProtocol, scope: dict[str, Any]) -> Any:
+        """With the extension in the scope."""
+        scope["extensions"] = {EXTENSION: self._protocol.link}
+        return self._server.create_application(protocol, scope)
+
+
+class PushProtocol(WebSocketProtocol):
+    """Daphne's WebSocket protocol with a direct way to the socket, and the protocol's own code for large frames."""
+
+    _server: _Introduction
+
+    @property
+    def server(self) -> Any:
+        """Daphne's server."""
+        return self._server
+
+    @server.setter
+    def server(self, server: Any) -> None:
+        self.link = ServerLink(self)
+        self._server = _Introduction(server, self)
+
+    def onOpen(self) -> None:
+        """From now on Twisted tells the link, and no longer the HTTP channel from which the socket came."""
+        self.transport.unregisterProducer()
+        self.transport.registerProducer(self.link, True)
+        super().onOpen()
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        """Whoever waits to write is told."""
+        if hasattr(self, "_server"):
+            self.link.stopProducing()
+            super().onClose(wasClean, code, reason)
+
+    def _max_message_size_exceeded(self, msg_size: int, max_size: int, reason: str) -> None:
+        self.failedByMe = True
+        self.sendClose(code=CloseCode.FRAME_TOO_LARGE, reason=f"a frame has at most {max_size} bytes")
+
+
+def use_push_protocol() -> None:
+    """Makes Daphne speak through `PushProtocol`; before its server starts."""
+    WebSocketFactory.protocol = PushProtocol
+
+
+class QueueLink:
+    """Sends through the ASGI server, one message after the other, for servers whose sockets we do not know."""
+
+    def __init__(self, send: Callable[[bytes], Awaitable[None]], close: Callable[[int], Awaitable[None]]) -> None:
+        self._send = send
+        self._close = close
+        self._gate = Gate()
+        self._queue: deque[bytes | int] = deque()
+        self._bytes = 0
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def paused(self) -> bool:
+        """More waits than HIGH_WATER."""
+        return self._gate.paused
+
+    def write(self, frame: bytes) -> None:
+        """Sends a text frame."""
+        self._bytes += len(frame)
+        if self._bytes > HIGH_WATER:
+            self._gate.pause()
+        self._put(frame)
+
+    async def drained(self) -> None:
+        """Returns when little waits; ConnectionError when it is closed."""
+        await self._gate.drained()
+
+    def close(self, code: int) -> None:
+        """After what was written before."""
+        self._put(code)
+
+    def end(self) -> None:
+        """The client is gone."""
+        self._gate.end()
+        self._queue.clear()
+
+    def _put(self, item: bytes | int) -> None:
+        if not self._gate.closed:
+            self._queue.append(item)
+            if self._task is None:
+                self._task = asyncio.get_running_loop().create_task(self._work())
+
+    async def _work(self) -> None:
+        try:
+            while self._queue:
+                item = self._queue.popleft()
+                if isinstance(item, int):
+                    self._gate.end()
+                    await self._close(item)
+                    return
+                await self._send(item)
+                self._bytes -= len(item)
+                if self._gate.paused and self._bytes < HIGH_WATER // 2:
+                    self._gate.resume()
+        except Exception:
+            logger.debug("a client is gone while it was written to", exc_info=True)
+            self.end()
+        finally:
+            self._task = None
