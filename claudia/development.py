@@ -8,8 +8,9 @@ import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from django.contrib.auth import get_user_model
 from django.core.management import call_command, get_commands
+
+from accounts.models import User
 
 STAFF_EMAIL = "staff@example.com"
 
@@ -47,12 +48,11 @@ def ensure_staff(password: str | None) -> str:
 
     Only its hash is stored in the database, so that a lost password is replaced by a new one.
     """
-    user_model = get_user_model()
-    user = user_model._default_manager.filter(**{user_model.USERNAME_FIELD: STAFF_EMAIL}).first()
+    user = User.objects.filter(email=STAFF_EMAIL).first()
     if user is not None and password and user.check_password(password):
         return password
     if user is None:
-        user = user_model(**{user_model.USERNAME_FIELD: STAFF_EMAIL}, is_staff=True, is_superuser=True)
+        user = User(email=STAFF_EMAIL, name="Staff", is_staff=True, is_superuser=True)
     password = password or secrets.token_urlsafe(12)
     user.set_password(password)
     user.save()
@@ -61,7 +61,7 @@ def ensure_staff(password: str | None) -> str:
 
 def seed_demo_once() -> bool:
     """Fill an empty database with the demo; return whether it did."""
-    if "seed_demo" not in get_commands() or get_user_model()._default_manager.exists():
+    if "seed_demo" not in get_commands() or User.objects.exists():
         return False
     call_command("seed_demo")
     return True

@@ -14,6 +14,9 @@ from claudia import database
 from claudia.database import check_server
 from claudia.postgres import EmbeddedPostgres, PostgresProblem
 from claudia.postgres.__main__ import forget
+from claudia.postgres.place import prepare
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 USE_UNTIL_TOLD = """
 import sys
@@ -68,27 +71,30 @@ def test_data_and_address_survive_a_restart(home: Path) -> None:
 
 def test_a_pid_file_that_names_a_stranger_does_not_stop_it_from_starting(home: Path) -> None:
     server = EmbeddedPostgres(home, for_tests=True)
-    url = server.start()
-    with psycopg.connect(url) as connection:
-        found = connection.execute("SHOW data_directory").fetchone()
-    assert found is not None
-    pid_file = Path(found[0]) / "postmaster.pid"
+    server.start()
+    place = prepare(home, ROOT)
+    pid_file = place.data / "postmaster.pid"
     lines = pid_file.read_text().splitlines()
     server.stop()
-    with subprocess.Popen(["sleep", "60"]) as stranger:
+    # Of the server's own account: of others' processes PostgreSQL itself knows that they are strangers.
+    with subprocess.Popen(["sleep", "60"], **place.account.process_options) as stranger:
         pid_file.write_text("\n".join([str(stranger.pid), *lines[1:]]) + "\n")
-        assert answers(server.start())
-        assert stranger.poll() is None, "the stranger must be left alone"
-        stranger.kill()
+        try:
+            assert answers(server.start())
+            assert stranger.poll() is None, "the stranger must be left alone"
+        finally:
+            stranger.kill()
     server.stop()
 
 
 def test_an_interrupted_initdb_is_begun_anew(home: Path) -> None:
-    (home / "data.draft").mkdir(parents=True)
-    (home / "data.draft" / "PG_VERSION").write_text("18")
+    draft = prepare(home, ROOT).data.with_name("data.draft")
+    draft.mkdir()
+    (draft / "PG_VERSION").write_text("18")
     server = EmbeddedPostgres(home, for_tests=True)
     assert answers(server.start())
     server.stop()
+    assert not draft.exists()
 
 
 def test_databases_that_killed_test_runs_left_are_dropped_at_the_next_start(home: Path) -> None:
