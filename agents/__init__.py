@@ -1,0 +1,1 @@
+"""Agents: how an assistant is set up, and how its runs went."""
