@@ -1,7 +1,9 @@
 """What the database keeps right in sessions and messages, whoever writes: numbers, counters, durations.
 
-Locks are taken session by session in the order of ids, before the messages' own rows are touched where that is
-possible, so that two writers who move messages in opposite directions wait for each other instead of dying.
+Several sessions are locked in the order of their ids, so that two writers who move messages in opposite directions
+wait for each other. What cannot be put in order: whoever edits, moves or deletes a message locks it before its
+session, whoever moves a session to another project locks the session before its messages. When these two meet,
+PostgreSQL refuses one of them as a deadlock, to be tried again.
 """
 
 from __future__ import annotations

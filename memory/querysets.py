@@ -16,6 +16,7 @@ from projects.access import readable
 if TYPE_CHECKING:
     from accounts.models import User
     from conversations.models import Session
+    from memory.models import Memory  # noqa: F401 - for the base class, which names it in a string
     from projects.models import Project
 
 

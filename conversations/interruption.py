@@ -1,0 +1,35 @@
+"""Ctrl-C and SIGTERM as a request that a command meets between two units of work, so that none is left half done."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def interruption() -> Iterator[threading.Event]:
+    """An event that is set by the first signal; a second Ctrl-C ends the command at once.
+
+    Outside the main thread, where Python delivers no signals, the event is only ever set by the caller.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, ask) for number in SIGNALS}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
