@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 class AgentQuerySet(models.QuerySet["Agent"]):
     """Agents."""
 
-    def of_type(self, *types: str) -> Self:
+    def by_type(self, *types: str) -> Self:
         """coder, researcher, analyst, reviewer, tester or custom."""
         return self.filter(type__in=types)
 
-    def of_project(self, project: Project | None) -> Self:
+    def by_project(self, project: Project | None) -> Self:
         """Those of a project; None: those of no project."""
         return self.filter(project=project)
 
-    def created_by(self, user: User) -> Self:
+    def by_creator(self, user: User) -> Self:
         """Those that the user made."""
         return self.filter(created_by=user)
 
@@ -38,7 +38,7 @@ class AgentQuerySet(models.QuerySet["Agent"]):
         """Those that everyone may read."""
         return self.filter(is_public=True)
 
-    def with_status(self, *statuses: str) -> Self:
+    def by_status(self, *statuses: str) -> Self:
         """active, inactive, error or busy."""
         return self.filter(status__in=statuses)
 

@@ -20,11 +20,11 @@ class ProjectQuerySet(syncing.SearchQuerySet["Project"]):
 
     searched = ("name", "description")
 
-    def owned_by(self, user: User) -> Self:
+    def by_owner(self, user: User) -> Self:
         """Those that belong to the user."""
         return self.filter(owner=user)
 
-    def with_collaborator(self, user: User, *roles: str) -> Self:
+    def by_collaborator(self, user: User, *roles: str) -> Self:
         """Those that the user works on, own ones included; in one of these roles if any are given."""
         from projects.models import Collaborator
 
@@ -59,11 +59,11 @@ class ProjectQuerySet(syncing.SearchQuerySet["Project"]):
 class CollaboratorQuerySet(models.QuerySet["Collaborator"]):
     """Who works on what."""
 
-    def of_project(self, project: Project) -> Self:
+    def by_project(self, project: Project) -> Self:
         """Everyone on the project, its owner too."""
         return self.filter(project=project)
 
-    def with_role(self, *roles: str) -> Self:
+    def by_role(self, *roles: str) -> Self:
         """Those in one of these roles."""
         return self.filter(role__in=roles)
 
