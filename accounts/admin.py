@@ -44,7 +44,7 @@ class UserAdmin(DjangoUserAdmin):
 
     @admin.action(description="Deactivate selected people", permissions=["change"])
     def deactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        count = sum(services.deactivate(user) for user in queryset.exclude(pk=request.user.pk))
+        count = sum(services.deactivate(user) for user in queryset if user != request.user)
         self.message_user(request, f"{count} deactivated.")
 
 

@@ -50,8 +50,7 @@ def merge_preferences(user: User, changes: Mapping[str, Any]) -> User:
     One UPDATE, so that two browsers that change different keys do not undo each other. Raises ValidationError where
     the changes do not fit.
     """
-    User._meta.get_field("preferences").check_value(dict(changes))
-    User.objects.filter(pk=user.pk).update(preferences=syncing.MergedJSON("preferences", changes))
+    User.objects.filter(pk=user.pk).update(preferences=syncing.merged_json(User, "preferences", changes))
     user.refresh_from_db()
     announce(preferences_changed, User, user=user, changes=dict(changes))
     return user

@@ -72,8 +72,7 @@ def make_private(agent: Agent) -> bool:
 
 
 def _merge(agent: Agent, field: str, changes: Mapping[str, Any]) -> Agent:
-    Agent._meta.get_field(field).check_value(dict(changes))
-    Agent.objects.filter(pk=agent.pk).update(**{field: syncing.MergedJSON(field, changes)})
+    Agent.objects.filter(pk=agent.pk).update(**{field: syncing.merged_json(Agent, field, changes)})
     agent.refresh_from_db()
     return agent
 

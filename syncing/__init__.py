@@ -26,7 +26,7 @@ from syncing.fields import (
 )
 from syncing.identity import uuid7
 from syncing.rules import RuleBroken, rule, translated
-from syncing.schemas import MergedJSON, SchemaField
+from syncing.schemas import SchemaField, merged_json
 from syncing.scopes import OwnScope, ParentScope, ProjectScope, PublicScope
 from syncing.search import SearchQuerySet, highlight_html, search_column
 from syncing.triggers import DefinerTrigger
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 __all__ = [
     "DefinerTrigger",
     "Grant",
-    "MergedJSON",
     "OwnScope",
     "ParentScope",
     "ProjectScope",
@@ -55,6 +54,7 @@ __all__ = [
     "SyncedTimestamp",
     "acting",
     "highlight_html",
+    "merged_json",
     "register",
     "rule",
     "search_column",

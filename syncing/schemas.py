@@ -100,6 +100,18 @@ class MergedJSON(models.Func):
         super().__init__(column, Value(flat, models.JSONField()), *nested)
 
 
+def merged_json(model: type[models.Model], field: str, changes: Mapping[str, Any]) -> MergedJSON:
+    """MergedJSON, once the changes are known to fit the field's schema; ValidationError where they do not.
+
+    Enough where the schema speaks of each key by itself, without `required`.
+    """
+    column = model._meta.get_field(field)
+    if not isinstance(column, SchemaField):
+        raise TypeError(f"{model.__name__}.{field} has no schema")
+    column.check_value(dict(changes))
+    return MergedJSON(field, changes)
+
+
 class ObjectAt(models.Func):
     """The object under a key, `{}` where there is none."""
 
@@ -110,7 +122,7 @@ class ObjectAt(models.Func):
 
     template = "(%(expressions)s)"
 
-    def as_sql(self, compiler: Any, connection: Any, **extra: Any) -> tuple[str, list[Any]]:
+    def as_sql(self, compiler: Any, connection: Any, *args: Any, **extra: Any) -> Any:
         (column, column_params), (key, key_params) = (compiler.compile(part) for part in self.source_expressions)
         sql = (
             f"CASE WHEN jsonb_typeof({column} -> {key}::text) = 'object'"
