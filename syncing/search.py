@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from functools import reduce
+from operator import add, or_
+from typing import Any, ClassVar, Self, TypeVar
 from uuid import UUID
 
 from django.contrib.postgres.lookups import TrigramWordSimilar
@@ -25,6 +27,8 @@ from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Coalesce, Concat, Greatest, Left
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
+
+Row = TypeVar("Row", bound=models.Model)
 
 #: The language whose words are stemmed. Words of other languages are found as they are written.
 CONFIG = "english"
@@ -53,24 +57,20 @@ class SearchColumn(models.GeneratedField):
         del kwargs["output_field"], kwargs["db_persist"]
         return name, path, list(args), kwargs
 
-    @property
-    def db_returning(self) -> bool:
-        return False
+    # Not read back after an INSERT either. (The stubs know it as a constant of Django's class.)
+    db_returning = False  # type: ignore[assignment]
 
-    def select_format(self, compiler: Any, sql: str, params: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+    def select_format(self, compiler: Any, sql: str, params: Any) -> Any:
         return "NULL::tsvector", ()
 
 
 def search_column(**weights: str) -> SearchColumn:
     """The column over these text columns, each with its weight, A (most) to D: `search_column(name="A", notes="B")`."""
     vectors = [SearchVector(name, weight=weight, config=CONFIG) for name, weight in weights.items()]
-    expression = vectors[0]
-    for vector in vectors[1:]:
-        expression = expression + vector
-    return SearchColumn(expression=expression)
+    return SearchColumn(expression=reduce(add, vectors))
 
 
-class SearchQuerySet(models.QuerySet):
+class SearchQuerySet(models.QuerySet[Row]):
     """`.search(text, user)` over the model's `search` column and the texts that it is made of."""
 
     #: Text columns, the most telling first. Each has a trigram index.
@@ -101,7 +101,7 @@ class SearchQuerySet(models.QuerySet):
         rows = self.order_by()
         for word in words:
             alike = (Q(TrigramWordSimilar(F(column), Value(word))) for column in self.searched)
-            rows = rows.filter(any_of(alike))
+            rows = rows.filter(reduce(or_, alike))
         with transaction.atomic(using=self.db), connections[self.db].cursor() as cursor:
             cursor.execute("SELECT current_setting('pg_trgm.word_similarity_threshold', true)")
             before = (cursor.fetchone() or [None])[0] or "0.6"
@@ -122,24 +122,13 @@ class SearchQuerySet(models.QuerySet):
         )
 
 
-def any_of(conditions: Any) -> Q:
-    """OR."""
-    whole = Q()
-    for condition in conditions:
-        whole |= condition
-    return whole
-
-
 def similarity(columns: Sequence[str], words: Sequence[str]) -> Any:
     """How well the columns hold words like these, below 1: the mean over the words of the best column."""
-    each = []
+    each: list[Any] = []
     for word in words:
         best = [TrigramWordSimilarity(word, column) for column in columns]
         each.append(Greatest(*best) if len(best) > 1 else best[0])
-    total = each[0]
-    for part in each[1:]:
-        total = total + part
-    return total * Value(0.999 / len(words), output_field=models.FloatField())
+    return reduce(add, each) * Value(0.999 / len(words), output_field=models.FloatField())
 
 
 def plain_words(text: str) -> list[str]:
