@@ -28,13 +28,15 @@ from syncing.identity import uuid7
 from syncing.rules import RuleBroken, rule, translated
 from syncing.schemas import SchemaField, merged_json
 from syncing.scopes import OwnScope, ParentScope, ProjectScope, PublicScope
-from syncing.search import SearchQuerySet, highlight_html, search_column
+from syncing.search import CONFIG as SEARCH_CONFIG
+from syncing.search import SearchColumn, SearchQuerySet, highlight_html, search_column
 from syncing.triggers import DefinerTrigger
 
 if TYPE_CHECKING:
     from syncing.models import SyncedModel
 
 __all__ = [
+    "SEARCH_CONFIG",
     "DefinerTrigger",
     "Grant",
     "OwnScope",
@@ -43,6 +45,7 @@ __all__ = [
     "PublicScope",
     "RuleBroken",
     "SchemaField",
+    "SearchColumn",
     "SearchQuerySet",
     "SyncError",
     "Synced",
