@@ -15,11 +15,12 @@ from conversations.formats import BadRecord, Conversation, Turn
 from conversations.models import Message, Session
 from conversations.rules import AlreadyImported
 from conversations.services import add_messages
+from projects.models import Project
+from projects.services import create_project
 from syncing import RuleBroken, translated, uuid7
 
 if TYPE_CHECKING:
     from accounts.models import User
-    from projects.models import Project
 
 
 class Outcome(Enum):
@@ -54,10 +55,8 @@ def import_conversation(conversation: Conversation, user: User, project: Project
 
 def project_named(name: str, user: User) -> Project:
     """The user's oldest project of this name, made if there is none."""
-    from projects.models import Project
-
-    own = Project.objects.owned_by(user).filter(name=name).order_by("created_at", "pk").first()
-    return own or Project.objects.create(name=name, owner=user)
+    own = Project.objects.by_owner(user).filter(name=name).order_by("created_at", "pk").first()
+    return own or create_project(user, name)
 
 
 def session_metadata(conversation: Conversation, started_from: str) -> dict[str, Any]:

@@ -17,7 +17,9 @@ from conversations import rules, schemas
 from conversations.querysets import MessageQuerySet, SessionQuerySet
 from conversations.triggers import MESSAGE_TRIGGERS, SESSION_TRIGGERS
 from syncing import (
+    SEARCH_CONFIG,
     SchemaField,
+    SearchColumn,
     SyncedBigInteger,
     SyncedDecimal,
     SyncedFloat,
@@ -26,7 +28,6 @@ from syncing import (
     SyncedTimestamp,
     timestamp_now,
 )
-from syncing.search import CONFIG, SearchColumn
 
 #: Characters of a message that full-text search covers: a tsvector holds a megabyte, and no write may fail for it.
 SEARCHED = 50_000
@@ -124,7 +125,7 @@ class Message(SyncedModel):
     tool_calls = SchemaField(schema=schemas.TOOL_CALLS, blank=True, default=list, db_default=[])
     tool_results = SchemaField(schema=schemas.TOOL_RESULTS, blank=True, default=list, db_default=[])
     response_metadata = SchemaField(schema=schemas.RESPONSE_METADATA, blank=True, default=dict, db_default={})
-    search = SearchColumn(expression=SearchVector(Left("content", SEARCHED), weight="A", config=CONFIG))
+    search = SearchColumn(expression=SearchVector(Left("content", SEARCHED), weight="A", config=SEARCH_CONFIG))
 
     objects = MessageQuerySet.as_manager()
 

@@ -14,8 +14,7 @@ from django.db.models.functions import Cast, Left
 from memory import rules, schemas
 from memory.querysets import MemoryQuerySet
 from memory.triggers import MEMORY_TRIGGERS
-from syncing import SchemaField, SyncedModel, SyncedTimestamp
-from syncing.search import CONFIG, SearchColumn
+from syncing import SEARCH_CONFIG, SchemaField, SearchColumn, SyncedModel, SyncedTimestamp
 
 #: Characters of a text that full-text search covers: a tsvector holds a megabyte, and no write may fail for it.
 SEARCHED = 50_000
@@ -51,9 +50,9 @@ class Memory(SyncedModel):
     )
 
     search = SearchColumn(
-        expression=SearchVector("key", weight="A", config=CONFIG)
-        + SearchVector(Left("summary", SEARCHED), weight="B", config=CONFIG)
-        + SearchVector(Left(Cast("content", models.TextField()), SEARCHED), weight="C", config=CONFIG)
+        expression=SearchVector("key", weight="A", config=SEARCH_CONFIG)
+        + SearchVector(Left("summary", SEARCHED), weight="B", config=SEARCH_CONFIG)
+        + SearchVector(Left(Cast("content", models.TextField()), SEARCHED), weight="C", config=SEARCH_CONFIG)
     )
 
     objects = MemoryQuerySet.as_manager()
