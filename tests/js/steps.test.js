@@ -245,6 +245,14 @@ test("ready replaces by nothing if nothing was staged", async () => {
   assert.equal(messages.ready, true);
 });
 
+test("a shape of which nothing was ever staged is made ready by the step's changes alone", () => {
+  const world = new World();
+  const messages = world.client.subscribe("messages");
+  world.welcome();
+  world.say(subscribed("s1", "M"), step(1, { gained: ["p:1"], ready: [{ shape: "M", n: 1 }], parts: [part("M", "p:1", insert("a", 1))] }));
+  assert.deepEqual(ids(messages), ["a"]);
+});
+
 test("changes in the step that makes a shape ready apply to its new rows, although ready stands in the last frame", async () => {
   const { world, messages } = await running();
   world.say(

@@ -194,9 +194,7 @@ function tell(member, delta) {
   try {
     member.listener(member, delta);
   } catch (error) {
-    queueMicrotask(() => {
-      throw error;
-    });
+    (globalThis.reportError ?? console.error)(error);
   }
 }
 

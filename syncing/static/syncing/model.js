@@ -24,7 +24,6 @@
  *   later; answered; refused
  * @property {boolean} closing nobody listens any more, but the server is not told yet
  * @property {string | null} handle of the shape whose rows it shows
- * @property {string | null} sent the handle that went with the request
  * @property {{code: string, message: string} | null} error
  *
  * @typedef {object} State

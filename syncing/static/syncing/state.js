@@ -178,7 +178,7 @@ function disconnect(state) {
     acking: false,
     shapes: mapValues(state.shapes, (shape) => ({ ...shape, flow: "detached", staged: [], done: -1 })),
     subscriptions: mapValues(state.subscriptions, (each) =>
-      each.status === "failed" ? each : { ...each, status: "new", sent: null },
+      each.status === "failed" ? each : { ...each, status: "new" },
     ),
   };
   const closing = Object.values(next.subscriptions).filter((each) => each.closing);

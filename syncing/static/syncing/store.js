@@ -123,7 +123,7 @@ export class Store {
     /** @type {Map<string, Draft>} */
     const drafts = new Map();
     for (const { handle, n } of step.ready) {
-      const base = (n !== null && this.#shape(handle).staged.get(n)) || new Map();
+      const base = this.#shape(handle).staged.get(n ?? -1) ?? new Map();
       drafts.set(handle, { base, replaced: true, writes: new Map() });
     }
     for (const part of step.parts) {

@@ -26,7 +26,6 @@ export function add(state, { id, definition }) {
     status: "new",
     closing: false,
     handle: held?.handle ?? null,
-    sent: null,
     error: null,
   });
   return [next, state.phase === "live" ? [{ type: "soon" }] : []];
@@ -44,7 +43,7 @@ export function flush(state) {
   const wire = waiting.map((each) => {
     const shape = each.handle === null ? undefined : state.shapes[each.handle];
     const sent = resume && shape?.shown && shape.current ? shape.handle : null;
-    next = withSubscription(next, { ...each, status: "pending", sent });
+    next = withSubscription(next, { ...each, status: "pending" });
     return { id: each.id, ...each.definition, ...(sent === null ? {} : { shape: sent }) };
   });
   return [next, [{ type: "send", frame: frames.subscribe(wire, resume) }]];
@@ -67,7 +66,7 @@ export function answered(state, { id, shape: handle, resumed }) {
   if (shape && shape.flow !== "detached") {
     // An equal subscription streams already: both go on with the rows that are held, or wait for the same ones.
   } else if (resumed) {
-    if (!shape?.current || subscription.sent !== handle) return { fault: `resumed a shape that is not held: ${handle}` };
+    if (!shape?.current) return { fault: `resumed a shape that is not held: ${handle}` };
     next = withShape(next, { ...shape, flow: "flowing" });
   } else if (shape || old === null || old === handle || state.shapes[old]?.flow !== "detached") {
     next = withShape(next, { ...(shape ?? newShape(handle, subscription.definition)), flow: "staging", current: false });
@@ -126,7 +125,7 @@ export function refused(state, { code, message, ref, retry_after }) {
   if (TRANSIENT.has(code)) {
     for (const each of concerned) {
       if (each.closing) next = { ...next, subscriptions: without(next.subscriptions, each.id) };
-      else next = withSubscription(next, { ...each, status: "waiting", sent: null });
+      else next = withSubscription(next, { ...each, status: "waiting" });
     }
     const ms = Math.max(RETRY_MS, (retry_after ?? 0) * 1000);
     effects.push({ type: "timer", name: "retry", ms: [ms, ms * 2] });
