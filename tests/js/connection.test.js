@@ -300,7 +300,7 @@ test("a listener that throws is reported, and keeps the others from nothing", as
 test("what a former socket still says is not heard on the new connection", async () => {
   const { world, messages } = await running();
   const former = world.socket;
-  world.clock.pass(60_000); // it fell silent and was left
+  world.untilOpened(); // it fell silent and was left
   world.welcome();
   world.say(subscribed("s1", "M", true), step(2));
   former.say(step(3, { parts: [part("M", "p:1", insert("late", 9))] }));
