@@ -43,36 +43,43 @@ class SyncedModel(models.Model):
         row.remember()
         return row
 
-    def remember(self) -> None:
-        """Takes the present values for those that are in the database."""
-        self._loaded = {
+    def remember(self, fields: Iterable[str] | None = None) -> None:
+        """Takes the present values (of these fields, by either name) for those that are in the database."""
+        names = None if fields is None else set(fields)
+        self._loaded = getattr(self, "_loaded", {}) | {
             field.attname: copy.deepcopy(self.__dict__[field.attname])
             for field in self._meta.concrete_fields
-            if field.attname in self.__dict__
+            if field.attname in self.__dict__ and (names is None or {field.name, field.attname} & names)
         }
 
     def changed_fields(self) -> list[str]:
-        """Names of the loaded fields whose value is no longer the one that was loaded."""
+        """Names of the fields whose value is not the one that was loaded, or was not loaded but set."""
         loaded: dict[str, Any] = getattr(self, "_loaded", {})
         return [
             field.name
             for field in self._meta.concrete_fields
-            if field.attname in loaded and loaded[field.attname] != self.__dict__.get(field.attname)
+            if field.attname in self.__dict__
+            and not field.generated
+            and (field.attname not in loaded or loaded[field.attname] != self.__dict__[field.attname])
         ]
 
     def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
         loaded = not self._state.adding and hasattr(self, "_loaded")
         if loaded and update_fields is None and not kwargs.get("force_insert"):
             update_fields = self.changed_fields()
+        update_fields = None if update_fields is None else list(update_fields)
         inserting = self._state.adding
         super().save(*args, update_fields=update_fields, **kwargs)
         if not inserting and (update_fields is None or update_fields):
             self.refresh_from_db(fields=self.KEPT_BY_DATABASE, using=kwargs.get("using"))
-        self.remember()
+        self.remember(update_fields)
 
-    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
-        super().refresh_from_db(*args, **kwargs)
-        self.remember()
+    def refresh_from_db(
+        self, using: str | None = None, fields: Iterable[str] | None = None, *args: Any, **kwargs: Any
+    ) -> None:
+        fields = None if fields is None else list(fields)
+        super().refresh_from_db(using, fields, *args, **kwargs)
+        self.remember(fields)
 
 
 class SyncEvent(models.Model):
