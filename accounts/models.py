@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
+from django.core.validators import URLValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower, Now
@@ -20,7 +21,9 @@ class User(syncing.SyncedModel, AbstractBaseUser, PermissionsMixin):
 
     email = models.EmailField("e-mail", max_length=254)
     name = models.CharField(max_length=200, blank=True, default="", db_default="")
-    avatar_url = models.URLField("avatar", max_length=2000, blank=True, default="", db_default="")
+    avatar_url = models.CharField(
+        "avatar", max_length=2000, blank=True, default="", db_default="", validators=[URLValidator(["https", "http"])]
+    )
     preferences = syncing.SchemaField(
         schema=PREFERENCES, blank=True, default=default_preferences, db_default=default_preferences()
     )
@@ -40,7 +43,9 @@ class User(syncing.SyncedModel, AbstractBaseUser, PermissionsMixin):
         db_table = "users"
         ordering = ["email"]
         constraints = [
-            models.UniqueConstraint(Lower("email"), name=rules.EMAIL_UNIQUE),
+            models.UniqueConstraint(
+                Lower("email"), name=rules.EMAIL_UNIQUE, violation_error_message=rules.EmailTaken().message
+            ),
             # Follows from the one above; Django wants to see a plain one on what people log in by (auth.E003).
             models.UniqueConstraint(fields=["email"], name=rules.EMAIL_UNIQUE_AS_WRITTEN),
             models.CheckConstraint(condition=~Q(email=""), name=rules.EMAIL_NOT_EMPTY),
