@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from django.contrib import admin, messages
+from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.text import Truncator
 
 from conversations import services
 from conversations.models import Message, Session
 
+Fieldsets = Any  # pairs of a title and options, of lists or tuples alike
 KEPT_BY_DATABASE = ("id", "sync_version", "scope", "created_at", "updated_at")
 
 
+class KeptByDatabaseAdmin(admin.ModelAdmin):
+    """Shows what the database keeps, once there is something: a new row has expressions in place of values."""
+
+    def get_fieldsets(self, request: HttpRequest, obj: models.Model | None = None) -> Fieldsets:
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is not None:
+            return fieldsets
+        kept = set(self.get_readonly_fields(request, obj))
+        shown = [
+            (title, {**about, "fields": [name for name in about["fields"] if name not in kept]})
+            for title, about in fieldsets
+        ]
+        return [(title, about) for title, about in shown if about["fields"]]
+
+
 @admin.register(Session)
-class SessionAdmin(admin.ModelAdmin):
+class SessionAdmin(KeptByDatabaseAdmin):
     """Each session leads to its messages."""
 
     list_display = ("title", "user", "project", "agent", "status", "message_list", "total_tokens", "last_activity_at")
@@ -44,6 +63,9 @@ class SessionAdmin(admin.ModelAdmin):
         ("Sync", {"classes": ("collapse",), "fields": KEPT_BY_DATABASE}),
     )
     actions = ("complete", "pause", "resume")
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"started_at": timezone.now(), **super().get_changeform_initial_data(request)}
 
     @admin.display(description="messages", ordering="total_messages")
     def message_list(self, session: Session) -> str:
@@ -76,7 +98,7 @@ class SessionAdmin(admin.ModelAdmin):
 
 
 @admin.register(Message)
-class MessageAdmin(admin.ModelAdmin):
+class MessageAdmin(KeptByDatabaseAdmin):
     """Single messages; the list of one session is in the order in which they were said."""
 
     list_display = ("sequence_number", "session", "role", "beginning", "tokens", "cost", "model", "created_at")

@@ -6,14 +6,13 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from conversations.admin import KEPT_BY_DATABASE, KeptByDatabaseAdmin
 from memory import services
 from memory.models import Memory
 
-KEPT_BY_DATABASE = ("id", "sync_version", "scope", "created_at", "updated_at")
-
 
 @admin.register(Memory)
-class MemoryAdmin(admin.ModelAdmin):
+class MemoryAdmin(KeptByDatabaseAdmin):
     """What is remembered, by whom and about what."""
 
     list_display = ("key", "type", "importance", "user", "project", "session", "version", "frequency", "expires_at")
