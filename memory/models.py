@@ -33,7 +33,7 @@ class Memory(SyncedModel):
     type = models.CharField(max_length=30, choices=Type.choices)
     content = SchemaField(schema=schemas.CONTENT, blank=True, default=dict, db_default={})
     summary = models.TextField(blank=True, default="", db_default="")
-    tags = ArrayField(models.CharField(max_length=100), blank=True, default=list, db_default=[])
+    tags = ArrayField(models.TextField(), blank=True, default=list, db_default=[])
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, blank=True, related_name="memories")
     project = models.ForeignKey("projects.Project", models.CASCADE, null=True, blank=True, related_name="memories")
     session = models.ForeignKey("conversations.Session", models.CASCADE, null=True, blank=True, related_name="memories")

@@ -78,7 +78,8 @@ class Connection:
 
     verify: asks whether the client may go on; else why not. held: the scopes of which the client has all rows of its
     ready shapes. behind: nothing more is sent until the client has read what was. resume: the cursor that the client
-    came with, until it is judged. job, staging: what is being read for it (see `staging`), and the task that does it.
+    came with, until it is judged. failures: stagings in a row that came to nothing. job, staging: what is being read
+    for it (see `staging`), and the task that does it.
     """
 
     link: Link
@@ -94,6 +95,7 @@ class Connection:
     subscribed_once: bool = False
     behind: bool = False
     closed: bool = False
+    failures: int = 0
     job: Any = None
     staging: asyncio.Task[None] | None = None
     told_at: float = field(default_factory=time.monotonic)

@@ -168,7 +168,7 @@ def check(model: type[SyncedModel], synced: type[Synced]) -> Declaration:
 def column_type(field: models.Field, name: str) -> ColumnType:
     """The wire type of a model field; BadDeclaration for a field that has none."""
     target = field.target_field if isinstance(field, models.ForeignKey) else field
-    if isinstance(target, ArrayField) and isinstance(target.base_field, models.CharField | models.TextField):
+    if isinstance(target, ArrayField) and isinstance(target.base_field, models.TextField):
         return ColumnType.TEXT_ARRAY
     for field_class, type_ in FIELD_TYPES:
         if isinstance(target, field_class):

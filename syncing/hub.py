@@ -38,6 +38,7 @@ QUIET = 50.0
 #: A client that does not read for this long is closed.
 TOO_SLOW = 30.0
 TICK = 5.0
+LONGEST_RETRY = 30.0
 THIN_EVERY = 60.0
 
 
@@ -367,11 +368,13 @@ class Hub:
             self.retry(job)
 
     def retry(self, job: Staging) -> None:
-        """The staging came to nothing; another one is asked for."""
+        """The staging came to nothing; another one is asked for, later each time that this happens in a row."""
         connection = job.connection
         connection.job = connection.staging = None
         if not connection.closed:
-            asyncio.get_running_loop().call_later(0.1, self.want, connection)
+            delay = min(LONGEST_RETRY, 0.1 * 2**connection.failures)
+            connection.failures = min(connection.failures + 1, 10)
+            asyncio.get_running_loop().call_later(delay, self.want, connection)
 
     def finish(self, job: Staging) -> None:
         """Brings the connection from what was read for it to the feed's position, in one step; then it is live."""
@@ -386,6 +389,7 @@ class Hub:
         frames = finish(job, self.position, self.access.scopes(connection.user), since, missed)
         connection.job = connection.staging = None
         connection.behind = False
+        connection.failures = 0
         self._enter(connection)
         connection.write(*frames)
         if self.needs(connection):

@@ -42,7 +42,7 @@ SIZED = f"""
         CASE WHEN bytes <= {BATCH_BYTES} THEN before END AS before,
         CASE WHEN bytes <= {BATCH_BYTES} THEN keys END AS keys, at, bytes
     FROM (SELECT *, sum(coalesce(octet_length(after), 0) + coalesce(octet_length(before), 0)) OVER () AS bytes
-          FROM ({{between}} LIMIT %(limit)s) AS some (id, table_name, op, row_id, version, scope, old_scope,
+          FROM ({{between}} LIMIT %(limit)s) AS found (id, table_name, op, row_id, version, scope, old_scope,
                                                      after, before, keys, at)) AS sized
 """
 

@@ -79,7 +79,7 @@ class Migration(migrations.Migration):
                 (
                     "tags",
                     django.contrib.postgres.fields.ArrayField(
-                        base_field=models.CharField(max_length=100), blank=True, db_default=[], default=list, size=None
+                        base_field=models.TextField(), blank=True, db_default=[], default=list, size=None
                     ),
                 ),
                 (
