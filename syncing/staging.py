@@ -115,9 +115,9 @@ class Staging:
         for handle, following in self.stage.items():
             for scope in sorted(self.granted):
                 async for rows in self._rows(opened, following.shape, scope).chunks():
+                    await connection.link.drained()
                     if connection.shapes.get(handle) is not following or scope in self.lost or self.void:
                         break
-                    await connection.link.drained()
                     connection.write(encode_rows(handle, following.n, scope, rows))
 
     async def _gather_gained(self, opened: Opened) -> None:

@@ -27,6 +27,10 @@ class Writers:
         self.connections = [psycopg.connect(conninfo(f"writer {n}", **options)) for n in range(count)]
         self.ids: dict[str, list[str]] = {table: [] for table in TABLES}
         self.log: list[str] = []
+        for n in range(8):
+            for first in (insert_project, insert_session, insert_messages, insert_memory, insert_agent, share_project):
+                self.act((ACTS.index(first), 0, n, 3 * n + n % 2))
+                self.commit_all()
 
     def close(self) -> None:
         for connection in self.connections:
@@ -51,22 +55,28 @@ class Writers:
             except psycopg.Error:
                 connection.rollback()
 
-    def some(self, table: str, n: int) -> str:
-        """An id of the table that was in use once, or a new one."""
-        ids = self.ids[table]
-        return ids[n % len(ids)] if ids else str(uuid7())
+    def some(self, writer: psycopg.Connection[Any], table: str, n: int) -> str:
+        """The id of a row that the writer sees, or of none if there is none."""
+        sql = (
+            f"SELECT id::text FROM {table} ORDER BY id OFFSET %s %% greatest(1, (SELECT count(*) FROM {table})) LIMIT 1"
+        )
+        row = writer.execute(sql, [n]).fetchone()
+        return row[0] if row else str(uuid7())
 
     def new(self, table: str, n: int) -> str:
         """An id to insert: a new one, or now and then one that was in use before."""
-        row_id = self.some(table, n) if n % 5 == 0 else str(uuid7())
-        if row_id not in self.ids[table]:
-            self.ids[table].append(row_id)
-        return row_id
+        used = self.ids[table]
+        if used and n % 4 == 0:
+            return used[n % len(used)]
+        used.append(str(uuid7()))
+        return used[-1]
 
 
-def begin_anew(connection: psycopg.Connection[Any]) -> None:
-    """An empty database."""
+def begin_anew(connection: psycopg.Connection[Any], users: int) -> list[str]:
+    """An empty database but for some users, whose ids it gives."""
     connection.execute("TRUNCATE users CASCADE")
+    sql = "INSERT INTO users (email, name, password) SELECT n || '@x.example', 'n', 'x' FROM generate_series(1, %s) n"
+    return [row[0] for row in connection.execute(sql + " RETURNING id::text", [users])]
 
 
 Act = Callable[[Writers, psycopg.Connection[Any], int, int], None]
@@ -81,7 +91,7 @@ def act(weight: int) -> Callable[[Act], Act]:
     return add
 
 
-@act(3)
+@act(14)
 def commit(_: Writers, writer: psycopg.Connection[Any], b: int, c: int) -> None:
     writer.commit()
 
@@ -104,8 +114,8 @@ def roll_back_to_savepoint(_: Writers, writer: psycopg.Connection[Any], b: int, 
 @act(2)
 def insert_project(writers: Writers, writer: psycopg.Connection[Any], b: int, c: int) -> None:
     writer.execute(
-        "INSERT INTO projects (id, name, owner_id, settings) VALUES (%s, %s, %s, '{}')",
-        [writers.new("projects", b), TEXTS[c % len(TEXTS)] or "p", writers.some("users", c)],
+        "INSERT INTO projects (id, name, owner_id, settings) VALUES (%s, %s, %s, '{}') ON CONFLICT DO NOTHING",
+        [writers.new("projects", b), TEXTS[c % len(TEXTS)] or "p", writers.some(writer, "users", c)],
     )
 
 
@@ -113,7 +123,7 @@ def insert_project(writers: Writers, writer: psycopg.Connection[Any], b: int, c:
 def share_project(writers: Writers, writer: psycopg.Connection[Any], b: int, c: int) -> None:
     role = ["viewer", "editor", "admin"][c % 3]
     row_id = writers.new("collaborators", b + c)
-    project, user = writers.some("projects", b), writers.some("users", c)
+    project, user = writers.some(writer, "projects", b), writers.some(writer, "users", c)
     writer.execute(
         "INSERT INTO collaborators (id, project_id, user_id, role) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
         [row_id, project, user, role],
@@ -125,7 +135,7 @@ def unshare_project(writers: Writers, writer: psycopg.Connection[Any], b: int, c
     writer.execute(
         "DELETE FROM collaborators c WHERE user_id = %s AND NOT EXISTS"
         " (SELECT FROM projects p WHERE p.id = c.project_id AND p.owner_id = c.user_id)",
-        [writers.some("users", b)],
+        [writers.some(writer, "users", b)],
     )
 
 
@@ -133,25 +143,27 @@ def unshare_project(writers: Writers, writer: psycopg.Connection[Any], b: int, c
 def move_collaborator(writers: Writers, writer: psycopg.Connection[Any], b: int, c: int) -> None:
     writer.execute(
         "UPDATE collaborators c SET project_id = %s WHERE user_id = %s AND role <> 'admin'",
-        [writers.some("projects", b), writers.some("users", c)],
+        [writers.some(writer, "projects", b), writers.some(writer, "users", c)],
     )
 
 
 @act(2)
 def transfer_project(writers: Writers, writer: psycopg.Connection[Any], b: int, c: int) -> None:
     writer.execute(
-        "UPDATE projects SET owner_id = %s WHERE id = %s", [writers.some("users", b), writers.some("projects", c)]
+        "UPDATE projects SET owner_id = %s WHERE id = %s",
+        [writers.some(writer, "users", b), writers.some(writer, "projects", c)],
     )
 
 
 @act(2)
 def insert_agent(writers: Writers, writer: psycopg.Connection[Any], b: int, c: int) -> None:
     writer.execute(
-        "INSERT INTO agents (id, name, type, created_by_id, project_id, is_public) VALUES (%s, 'a', 'coder', %s, %s, %s)",
+        "INSERT INTO agents (id, name, type, created_by_id, project_id, is_public)"
+        " VALUES (%s, 'a', 'coder', %s, %s, %s) ON CONFLICT DO NOTHING",
         [
             writers.new("agents", b),
-            writers.some("users", b),
-            writers.some("projects", c) if c % 2 else None,
+            writers.some(writer, "users", b),
+            writers.some(writer, "projects", c) if c % 2 else None,
             c % 3 == 0,
         ],
     )
@@ -159,17 +171,17 @@ def insert_agent(writers: Writers, writer: psycopg.Connection[Any], b: int, c: i
 
 @act(2)
 def publish_agent(writers: Writers, writer: psycopg.Connection[Any], b: int, c: int) -> None:
-    writer.execute("UPDATE agents SET is_public = %s WHERE id = %s", [c % 2 == 0, writers.some("agents", b)])
+    writer.execute("UPDATE agents SET is_public = %s WHERE id = %s", [c % 2 == 0, writers.some(writer, "agents", b)])
 
 
 @act(3)
 def insert_session(writers: Writers, writer: psycopg.Connection[Any], b: int, c: int) -> None:
     writer.execute(
-        "INSERT INTO sessions (id, user_id, project_id, title) VALUES (%s, %s, %s, %s)",
+        "INSERT INTO sessions (id, user_id, project_id, title) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
         [
             writers.new("sessions", b),
-            writers.some("users", b),
-            writers.some("projects", c) if c % 2 else None,
+            writers.some(writer, "users", b),
+            writers.some(writer, "projects", c) if c % 2 else None,
             TEXTS[c % len(TEXTS)],
         ],
     )
@@ -179,23 +191,25 @@ def insert_session(writers: Writers, writer: psycopg.Connection[Any], b: int, c:
 def move_session(writers: Writers, writer: psycopg.Connection[Any], b: int, c: int) -> None:
     writer.execute(
         "UPDATE sessions SET project_id = %s WHERE id = %s",
-        [writers.some("projects", c) if c % 3 else None, writers.some("sessions", b)],
+        [writers.some(writer, "projects", c) if c % 3 else None, writers.some(writer, "sessions", b)],
     )
 
 
 @act(2)
 def change_sessions(writers: Writers, writer: psycopg.Connection[Any], b: int, c: int) -> None:
     status = ["active", "paused", "completed", "error"][b % 4]
-    writer.execute("UPDATE sessions SET status = %s WHERE user_id = %s", [status, writers.some("users", c)])
+    writer.execute("UPDATE sessions SET status = %s WHERE user_id = %s", [status, writers.some(writer, "users", c)])
 
 
 @act(6)
 def insert_messages(writers: Writers, writer: psycopg.Connection[Any], b: int, c: int) -> None:
+    session = writers.some(writer, "sessions", b)
     with writer.cursor() as cursor:
         cursor.executemany(
-            "INSERT INTO messages (id, session_id, role, content, tokens) VALUES (%s, %s, %s, %s, %s)",
+            "INSERT INTO messages (id, session_id, role, content, tokens) VALUES (%s, %s, %s, %s, %s)"
+            " ON CONFLICT DO NOTHING",
             [
-                [writers.new("messages", b + n), writers.some("sessions", b), role, TEXTS[c % len(TEXTS)], c % 50]
+                [writers.new("messages", b + n), session, role, TEXTS[c % len(TEXTS)], c % 50]
                 for n, role in enumerate(["user", "assistant", "tool"][: 1 + c % 3])
             ],
         )
@@ -205,27 +219,27 @@ def insert_messages(writers: Writers, writer: psycopg.Connection[Any], b: int, c
 def change_messages(writers: Writers, writer: psycopg.Connection[Any], b: int, c: int) -> None:
     where = ["id = %s", "session_id = (SELECT session_id FROM messages WHERE id = %s)"][c % 2]
     change = ["content = content || 'x'", "role = 'system'", "tokens = tokens", "role = 'user', tokens = 3"][b % 4]
-    writer.execute(f"UPDATE messages SET {change} WHERE {where}", [writers.some("messages", b)])
+    writer.execute(f"UPDATE messages SET {change} WHERE {where}", [writers.some(writer, "messages", b)])
 
 
 @act(1)
 def move_message(writers: Writers, writer: psycopg.Connection[Any], b: int, c: int) -> None:
     writer.execute(
         "UPDATE messages SET session_id = %s, parent_id = NULL WHERE id = %s",
-        [writers.some("sessions", c), writers.some("messages", b)],
+        [writers.some(writer, "sessions", c), writers.some(writer, "messages", b)],
     )
 
 
 @act(3)
 def insert_memory(writers: Writers, writer: psycopg.Connection[Any], b: int, c: int) -> None:
     owners = [
-        (writers.some("users", b), None, None),
-        (None, writers.some("projects", b), None),
-        (writers.some("users", b), None, writers.some("sessions", c)),
+        (writers.some(writer, "users", b), None, None),
+        (None, writers.some(writer, "projects", b), None),
+        (writers.some(writer, "users", b), None, writers.some(writer, "sessions", c)),
     ]
     writer.execute(
         "INSERT INTO memory (id, key, type, content, tags, importance, user_id, project_id, session_id)"
-        " VALUES (%s, %s, 'session_context', %s, %s, %s, %s, %s, %s)",
+        " VALUES (%s, %s, 'session_context', %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
         [
             writers.new("memory", b + c),
             f"key {b % 7} {c % 11}",
@@ -241,27 +255,30 @@ def insert_memory(writers: Writers, writer: psycopg.Connection[Any], b: int, c: 
 def change_memory(writers: Writers, writer: psycopg.Connection[Any], b: int, c: int) -> None:
     writer.execute(
         "UPDATE memory SET content = %s, importance = %s WHERE id = %s",
-        [json.dumps(JSONS[b % len(JSONS)]), 1 + b % 10, writers.some("memory", c)],
+        [json.dumps(JSONS[b % len(JSONS)]), 1 + b % 10, writers.some(writer, "memory", c)],
     )
 
 
 @act(2)
 def rename_user(writers: Writers, writer: psycopg.Connection[Any], b: int, c: int) -> None:
-    writer.execute("UPDATE users SET name = %s WHERE id = %s", [TEXTS[b % len(TEXTS)], writers.some("users", c)])
+    writer.execute(
+        "UPDATE users SET name = %s WHERE id = %s", [TEXTS[b % len(TEXTS)], writers.some(writer, "users", c)]
+    )
 
 
 @act(1)
 def insert_conflict(writers: Writers, writer: psycopg.Connection[Any], b: int, c: int) -> None:
     writer.execute(
-        "INSERT INTO sync_conflicts (id, user_id, table_name, row_id, type) VALUES (%s, %s, 'memory', %s, 'same_column')",
-        [writers.new("sync_conflicts", b), writers.some("users", c), writers.some("memory", b)],
+        "INSERT INTO sync_conflicts (id, user_id, table_name, row_id, type)"
+        " VALUES (%s, %s, 'memory', %s, 'same_column') ON CONFLICT DO NOTHING",
+        [writers.new("sync_conflicts", b), writers.some(writer, "users", c), writers.some(writer, "memory", b)],
     )
 
 
 @act(4)
 def delete_row(writers: Writers, writer: psycopg.Connection[Any], b: int, c: int) -> None:
     table = ["messages", "memory", "agents", "sync_conflicts", "messages", "sessions", "projects"][c % 7]
-    row_id = writers.some(table, b)
+    row_id = writers.some(writer, table, b)
     if table == "projects":
         writer.execute("UPDATE sessions SET project_id = NULL WHERE project_id = %s", [row_id])
         writer.execute("UPDATE agents SET project_id = NULL WHERE project_id = %s", [row_id])
