@@ -173,8 +173,8 @@ class World:
         row = self.admin.execute("UPDATE users SET name = name || '.' RETURNING pg_current_xact_id()::text").fetchone()
         assert row
         async with asyncio.timeout(20):
-            while not self._settled(row[0]):
-                await asyncio.sleep(0.005)  # noqa: ASYNC110 the truth is in the database
+            while not self._settled(row[0]):  # noqa: ASYNC110 the truth is in the database
+                await asyncio.sleep(0.005)
 
     def _settled(self, xid: str) -> bool:
         position = self.hub.position
