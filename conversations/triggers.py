@@ -65,7 +65,8 @@ COUNT_SESSIONS = """
 ADDED_SESSIONS = "SELECT project_id, 1 AS sessions FROM added_sessions WHERE project_id IS NOT NULL"
 REMOVED_SESSIONS = "SELECT project_id, -1 AS sessions FROM removed_sessions WHERE project_id IS NOT NULL"
 
-# Most updates change no figure; without this each of them would also set off the triggers of `sessions`.
+# Most updates change no figure. Without this, each would set off the triggers of `sessions`, and those that move
+# messages with their session would set off this one again, for ever.
 ONLY_IF_COUNTS_CHANGED = """
     IF EXISTS (
         SELECT FROM {added} FULL JOIN {removed} ON {added}.id = {removed}.id WHERE {differ}

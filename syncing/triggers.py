@@ -250,7 +250,12 @@ def truncate_guard() -> pgtrigger.Trigger:
 
 
 def mover(declaration: Declaration, rule: ParentScope) -> pgtrigger.Trigger:
-    """When a parent's scope changes, its children follow in the same statement."""
+    """When a parent's scope changes, its children follow in the same statement.
+
+    Most updates of a parent change no scope: asking first spares the children's table an empty UPDATE, which would set
+    off all its statement triggers (*measured*: a third of the time of inserting a message, whose session is counted).
+    """
+    moved = f"{NEW_ROWS} JOIN {OLD_ROWS} ON {OLD_ROWS}.id = {NEW_ROWS}.id AND {OLD_ROWS}.scope <> {NEW_ROWS}.scope"
     return DefinerTrigger(
         name=f"mm_move_{declaration.db_table}",
         level=pgtrigger.Statement,
@@ -258,10 +263,10 @@ def mover(declaration: Declaration, rule: ParentScope) -> pgtrigger.Trigger:
         operation=pgtrigger.Update,
         referencing=pgtrigger.Referencing(new=NEW_ROWS, old=OLD_ROWS),
         func=f"""
-            UPDATE public.{declaration.db_table} AS child SET scope = {NEW_ROWS}.scope
-            FROM {NEW_ROWS} JOIN {OLD_ROWS} ON {OLD_ROWS}.id = {NEW_ROWS}.id
-            WHERE child.{rule.column} = {NEW_ROWS}.id
-                AND {NEW_ROWS}.scope <> {OLD_ROWS}.scope AND child.scope = {OLD_ROWS}.scope;
+            IF EXISTS (SELECT FROM {moved}) THEN
+                UPDATE public.{declaration.db_table} AS child SET scope = {NEW_ROWS}.scope FROM {moved}
+                WHERE child.{rule.column} = {NEW_ROWS}.id AND child.scope = {OLD_ROWS}.scope;
+            END IF;
             RETURN NULL;
         """,
     )
