@@ -287,4 +287,3 @@ def test_search_finds_ranks_and_forgives_a_typo() -> None:
     assert list(found) == [hit]
     assert set(Message.objects.search("reservation")) == {hit, foreign}
     assert list(Message.objects.search("resevation", hit.session.user)) == [hit]
-    assert list(Message.objects.search("reservation -weather")) == [foreign]
