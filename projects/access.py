@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.apps import apps
-from django.db.models import Q, TextField, Value
-from django.db.models.functions import Cast, Concat
+from django.db.models import Q
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -22,12 +21,8 @@ ROLES = ("viewer", "editor", "admin")
 
 def readable(user: User) -> Q:
     """The condition on a synced model's rows that the user may read them."""
-    # The owner of a project is always one of its collaborators (a rule of the database), so these are all.
-    shared = (
-        apps.get_model("projects", "Collaborator")
-        .objects.filter(user_id=user.pk)
-        .values_list(Concat(Value("p:"), Cast("project_id", TextField())))
-    )
+    # A collaborator's row lies in the project's scope; and the owner always has one (a rule of the database).
+    shared = apps.get_model("projects", "Collaborator").objects.filter(user_id=user.pk).values("scope")
     return Q(scope__in=[f"u:{user.pk}", "public"]) | Q(scope__in=shared)
 
 

@@ -38,6 +38,9 @@ class SchemaField(models.JSONField):
     program, not of the database: migrations keep only its top-level type, which is a CHECK.
     """
 
+    #: A form's check leaves out fields with an empty value that may be blank; here an empty list may be wrong, too.
+    empty_values = ()
+
     def __init__(self, *args: Any, schema: Mapping[str, Any], **kwargs: Any) -> None:
         self.schema = schema
         super().__init__(*args, **kwargs)
