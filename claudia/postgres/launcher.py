@@ -18,6 +18,7 @@ from claudia.postgres.home import Home
 from claudia.postgres.place import prepare
 from claudia.postgres.problem import PostgresProblem
 
+STOP_SECONDS = 60  # the supervisor gives up being polite to the server after less
 PROJECT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -57,14 +58,15 @@ class EmbeddedPostgres:
         """Give the server back; when nobody else uses it, return after it has stopped."""
         self._users.release()
         own = self.home.supervisor()
-        while own.is_held():
+        deadline = time.monotonic() + STOP_SECONDS
+        while own.is_held() and time.monotonic() < deadline:
             if self._users.acquire(wait=False):  # nobody has it: the supervisor is about to take it
                 self._users.release()
             elif self._users.acquire(shared=True, wait=False):  # another process uses the server
                 self._users.release()
                 return
             time.sleep(0.02)
-        if self.supervisor is not None:
+        if self.supervisor is not None and not own.is_held():
             self.supervisor.wait()
 
     def _ensure_database(self, maintenance: str) -> None:
