@@ -9,10 +9,14 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "claudia.settings")
 
 http = get_asgi_application()  # loads the apps: whatever needs models is imported below this line
 
+from twisted.internet import reactor  # noqa: E402
+
 from claudia.authentication import Authentication  # noqa: E402
+from syncing.hub import stop_with  # noqa: E402
 from syncing.routing import sync_routes  # noqa: E402
 from syncing.transport import use_push_protocol  # noqa: E402
 
 use_push_protocol()
+stop_with(reactor)
 
 application = ProtocolTypeRouter({"http": http, "websocket": sync_routes(Authentication())})

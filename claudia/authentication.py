@@ -73,7 +73,7 @@ def verify(identity: Identity) -> CloseCode | None:
     if not User.objects.filter(pk=identity.user, is_active=True).exists():
         return CloseCode.FORBIDDEN
     if identity.token is not None:
-        valid = ApiToken.objects.valid().filter(pk=identity.token).exists()
+        valid = ApiToken.objects.usable().filter(pk=identity.token).exists()
     else:
         valid = identity.session is None or session_identity(identity.session) is not None
     return None if valid else CloseCode.NOT_AUTHENTICATED

@@ -15,6 +15,7 @@ from typing import Any
 from weakref import WeakSet
 
 from django.conf import settings
+from twisted.internet.defer import Deferred
 
 from syncing.access import AccessTable, granting_tables
 from syncing.clients import ClientLog
@@ -75,10 +76,14 @@ class Hub:
         self._feed_task = self.spawn(self.feed.run())
         self.spawn(self._tick())
 
-    async def stop(self) -> None:
-        """Closes every connection with 1012 and follows no longer."""
+    def close_all(self) -> None:
+        """Tells every client that the server restarts."""
         for connection in list(self.connections):
             connection.close(CloseCode.RESTART)
+
+    async def stop(self) -> None:
+        """Closes every connection and follows no longer."""
+        self.close_all()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -284,8 +289,7 @@ class Hub:
 
     def broken(self) -> None:
         """Nothing that clients hold can be brought forward: they come again, and are staged anew."""
-        for connection in list(self.connections):
-            connection.close(CloseCode.RESTART)
+        self.close_all()
         self.access.forget_all()
         self.position = None
 
@@ -474,3 +478,15 @@ def running_hub() -> Hub:
         _hub = Hub()
         _hub.start()
     return _hub
+
+
+def stop_with(reactor: Any) -> None:
+    """Lets the hub end in good order when Twisted's reactor stops; before Daphne's server runs, which cuts all off."""
+    reactor.addSystemEventTrigger("before", "shutdown", _begin_to_stop)
+
+
+def _begin_to_stop() -> Deferred[None] | None:
+    if _hub is None:
+        return None
+    _hub.close_all()  # at once: Daphne's own trigger comes next
+    return Deferred.fromFuture(asyncio.ensure_future(_hub.stop()))

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
+from django.conf import settings
 
 from syncing.frames import CloseCode
 
@@ -90,7 +91,8 @@ class ServerLink:
 
     def close(self, code: int) -> None:
         """Closes with a code; a client that does not read is cut off, since it would not read the code either."""
-        self._protocol.sendClose(code=code)
+        # Not sendClose(): it refuses 1012, and every code that is not a plain int.
+        self._protocol.sendCloseFrame(code=int(code))
         if self._gate.paused:
             self._protocol.transport.abortConnection()
 
@@ -119,6 +121,9 @@ class _Introduction:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._server, name)
 
+    #: Daphne closes sockets after a day; ours live as long as their clients.
+    websocket_timeout = -1
+
     def create_application(self, protocol: PushProtocol, scope: dict[str, Any]) -> Any:
         """With the extension in the scope."""
         scope["extensions"] = {EXTENSION: self._protocol.link}
@@ -142,6 +147,7 @@ class PushProtocol(WebSocketProtocol):
 
     def onOpen(self) -> None:
         """From now on Twisted tells the link, and no longer the HTTP channel from which the socket came."""
+        self.maxMessagePayloadSize = self.maxFramePayloadSize = settings.SYNC_FRAME_BYTES
         self.transport.unregisterProducer()
         self.transport.registerProducer(self.link, True)
         super().onOpen()
@@ -154,7 +160,7 @@ class PushProtocol(WebSocketProtocol):
 
     def _max_message_size_exceeded(self, msg_size: int, max_size: int, reason: str) -> None:
         self.failedByMe = True
-        self.sendClose(code=CloseCode.FRAME_TOO_LARGE, reason=f"a frame has at most {max_size} bytes")
+        self.sendCloseFrame(CloseCode.FRAME_TOO_LARGE, f"a frame has at most {max_size} bytes".encode())
 
 
 def use_push_protocol() -> None:
