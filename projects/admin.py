@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin, messages
-from django.db.models import F, QuerySet
+from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from projects import services
 from projects.forms import CollaboratorForm, CollaboratorsFormSet, ProjectForm
 from projects.models import Collaborator, Project
-from projects.rules import OwnerStays
 from projects.secrets import CannotOpen
 
 KEPT_BY_DATABASE = ("id", "sync_version", "scope", "created_at", "updated_at")
@@ -90,9 +89,3 @@ class CollaboratorAdmin(admin.ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Collaborator | None = None) -> bool:
         is_owner = obj is not None and obj.user_id == obj.project.owner_id
         return not is_owner and super().has_delete_permission(request, obj)
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Collaborator]) -> None:
-        owners = queryset.filter(user=F("project__owner"))
-        if owners.exists():
-            self.message_user(request, OwnerStays().message, messages.WARNING)
-        queryset.exclude(pk__in=owners.values("pk")).delete()

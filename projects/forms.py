@@ -75,9 +75,12 @@ class CollaboratorsFormSet(BaseInlineFormSet):
         super().clean()
         owner_id = self.instance.owner_id
         for form in self.forms:
-            row, values = form.instance, getattr(form, "cleaned_data", {})
-            if row._state.adding:
-                if values.get("user") and values["user"].pk == owner_id:
+            values = getattr(form, "cleaned_data", {})
+            person = values.get("user")
+            if form.instance._state.adding:
+                if person and person.pk == owner_id:
                     form.add_error("user", "The owner is a collaborator without being added.")
-            elif row.user_id == owner_id and (values.get("DELETE") or values.get("role") != Role.ADMIN):
-                form.add_error(None, OwnerStays().message)
+            elif form.initial.get("user") != owner_id or not form.has_changed():
+                continue  # whoever becomes the owner becomes an admin by that
+            elif values.get("DELETE") or values.get("role") != Role.ADMIN or (person and person.pk != owner_id):
+                raise ValidationError(OwnerStays().message)  # a form that deletes is not asked for its own errors

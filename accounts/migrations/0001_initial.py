@@ -193,7 +193,7 @@ class Migration(migrations.Migration):
                 sql=syncing.triggers.DefinerTriggerSql(
                     condition="WHEN (NEW.email <> lower(btrim(NEW.email)))",
                     func="NEW.email := lower(btrim(NEW.email)); RETURN NEW;",
-                    hash="cdc084d695bd9546f22bfa7240bd8f9b3d079a74",
+                    hash="c3e48f6cf20f3047fac393c6f612d8019a71c3b6",
                     operation="INSERT",
                     pgid="pgtrigger_nn_normalise_email_insert_56b80",
                     table="users",
@@ -208,7 +208,7 @@ class Migration(migrations.Migration):
                 sql=syncing.triggers.DefinerTriggerSql(
                     condition="WHEN (NEW.email <> lower(btrim(NEW.email)))",
                     func="NEW.email := lower(btrim(NEW.email)); RETURN NEW;",
-                    hash="44c44c36da3904e5a947dc7d606972b491d126e9",
+                    hash="53253a424b22a631170de78436ff174864b30e26",
                     operation="UPDATE",
                     pgid="pgtrigger_nn_normalise_email_update_ddcf6",
                     table="users",
@@ -223,7 +223,7 @@ class Migration(migrations.Migration):
                 sql=syncing.triggers.DefinerTriggerSql(
                     condition="WHEN (OLD.is_active AND NOT NEW.is_active)",
                     func="PERFORM pg_notify('claudia_access', jsonb_build_object('user', NEW.id)::text); RETURN NULL;",
-                    hash="9a7f152644c22ae500c4003e477579500e39fedf",
+                    hash="25ff4b229e38afdda9e42fa14672238fd46c833e",
                     operation="UPDATE",
                     pgid="pgtrigger_zn_announce_deactivated_7d47f",
                     table="users",
@@ -238,7 +238,7 @@ class Migration(migrations.Migration):
                 sql=syncing.triggers.DefinerTriggerSql(
                     condition="WHEN (OLD.password IS DISTINCT FROM NEW.password AND NOT (OLD.is_active AND NOT NEW.is_active))",
                     func="PERFORM pg_notify('claudia_access', jsonb_build_object('user', NEW.id, 'sessions', true)::text); RETURN NULL;",
-                    hash="302dcb32859924db0bf5387c1c592908f1e0744f",
+                    hash="b96860c15ba26e1e734fbb381217538c7224eb7e",
                     operation="UPDATE",
                     pgid="pgtrigger_zn_announce_password_34f9d",
                     table="users",
@@ -252,7 +252,7 @@ class Migration(migrations.Migration):
                 name="zn_announce_deleted",
                 sql=syncing.triggers.DefinerTriggerSql(
                     func="PERFORM pg_notify('claudia_access', jsonb_build_object('user', OLD.id)::text); RETURN NULL;",
-                    hash="276bbc5a069623a1a634f4d5091c17ce3a6077d7",
+                    hash="153a53780976e8f5fe8b89562123d29e988bbb48",
                     operation="DELETE",
                     pgid="pgtrigger_zn_announce_deleted_f20eb",
                     table="users",
@@ -266,7 +266,7 @@ class Migration(migrations.Migration):
                 name="mm_rename_collaborators",
                 sql=syncing.triggers.DefinerTriggerSql(
                     func="\n        UPDATE public.collaborators AS c SET user_name = person.name, user_avatar_url = person.avatar_url\n        FROM claudia_new AS person JOIN claudia_old AS former ON former.id = person.id\n            AND (former.name, former.avatar_url) IS DISTINCT FROM (person.name, person.avatar_url)\n        WHERE c.user_id = person.id;\n        RETURN NULL;\n    ",
-                    hash="31c1bf7cd454059f46a05da7796542a8eb458e99",
+                    hash="356d03af30ddefdefeaf77c7f718ec63e6a7bb37",
                     level="STATEMENT",
                     operation="UPDATE",
                     pgid="pgtrigger_mm_rename_collaborators_6599c",
@@ -282,7 +282,7 @@ class Migration(migrations.Migration):
                 name="zz_stamp_insert",
                 sql=syncing.triggers.StampTriggerSql(
                     func="\n        NEW.sync_version := pg_catalog.nextval('public.sync_version_seq');\n        NEW.updated_at := pg_catalog.statement_timestamp();\n    NEW.scope := COALESCE('u:' || NEW.id::text);IF NEW.scope IS NULL THEN RAISE foreign_key_violation USING MESSAGE = 'users: the row to which this one belongs does not exist'; END IF;RETURN NEW;",
-                    hash="99b15315f5241158d6dd262f9e5cceacab71cc93",
+                    hash="f133a828477ea0c675feec92ecf660e1ec775dc9",
                     operation="INSERT",
                     pgid="pgtrigger_zz_stamp_insert_087c8",
                     table="users",
@@ -297,7 +297,7 @@ class Migration(migrations.Migration):
                 sql=syncing.triggers.StampTriggerSql(
                     condition="WHEN (ROW(OLD.id, OLD.sync_version, OLD.email, OLD.name, OLD.avatar_url, OLD.preferences, OLD.is_active, OLD.last_active_at, OLD.created_at, OLD.updated_at, OLD.scope)::record OPERATOR(pg_catalog.*<>) ROW(NEW.id, NEW.sync_version, NEW.email, NEW.name, NEW.avatar_url, NEW.preferences, NEW.is_active, NEW.last_active_at, NEW.created_at, NEW.updated_at, NEW.scope)::record)",
                     func="\n        NEW.sync_version := pg_catalog.nextval('public.sync_version_seq');\n        NEW.updated_at := pg_catalog.statement_timestamp();\n    IF ROW(OLD.scope, OLD.id)::record OPERATOR(pg_catalog.*<>) ROW(NEW.scope, NEW.id)::record THEN NEW.scope := COALESCE('u:' || NEW.id::text);IF NEW.scope IS NULL THEN RAISE foreign_key_violation USING MESSAGE = 'users: the row to which this one belongs does not exist'; END IF; END IF;RETURN NEW;",
-                    hash="d5911b9409927df847976be4ef9859f950bfe03b",
+                    hash="6da4fab85403726294c303e29dc7a8540cf4ae2f",
                     operation="UPDATE",
                     pgid="pgtrigger_zz_stamp_update_0d8d8",
                     table="users",
@@ -312,7 +312,7 @@ class Migration(migrations.Migration):
                 sql=syncing.triggers.CaptureTriggerSql(
                     declare="DECLARE actor syncing.actor := syncing.current_actor();",
                     func="\n        \n    INSERT INTO public.sync_events (table_name, op, row_id, version, scope, old_scope, after, before, keys,\n        user_id, client_id, mutation_id, origin)\n\n        SELECT 'users', 'I', claudia_new.id, claudia_new.sync_version, claudia_new.scope, NULL,\n            concat('{', concat('\"id\":', syncing.wire(claudia_new.id), ',\"sync_version\":', syncing.wire(claudia_new.sync_version), ',\"email\":', syncing.wire(claudia_new.email), ',\"name\":', syncing.wire(claudia_new.name), ',\"avatar_url\":', syncing.wire(claudia_new.avatar_url), ',\"preferences\":', syncing.wire(claudia_new.preferences), ',\"is_active\":', syncing.wire(claudia_new.is_active), ',\"last_active_at\":', syncing.wire(claudia_new.last_active_at), ',\"created_at\":', syncing.wire(claudia_new.created_at), ',\"updated_at\":', syncing.wire(claudia_new.updated_at)), '}'), NULL, NULL, actor.user_id, actor.client_id, actor.mutation_id, actor.origin\n        FROM claudia_new;\n    IF FOUND THEN PERFORM syncing.poke(); END IF; RETURN NULL;",
-                    hash="fa9b851d92b0f6de3110a0a4299a77de44690c67",
+                    hash="53dda6d3d48a2859aa0eecf582723701eb8a08d1",
                     level="STATEMENT",
                     operation="INSERT",
                     pgid="pgtrigger_aa_capture_insert_121c3",
@@ -329,7 +329,7 @@ class Migration(migrations.Migration):
                 sql=syncing.triggers.CaptureTriggerSql(
                     declare="DECLARE actor syncing.actor := syncing.current_actor();",
                     func="\n        \n    INSERT INTO public.sync_events (table_name, op, row_id, version, scope, old_scope, after, before, keys,\n        user_id, client_id, mutation_id, origin)\n\n        SELECT 'users', op, coalesce(claudia_new.id, claudia_old.id), coalesce(claudia_new.sync_version, claudia_old.sync_version),\n            claudia_new.scope, claudia_old.scope,\n            CASE WHEN op = 'D' THEN NULL WHEN enters THEN concat('{', concat('\"id\":', syncing.wire(claudia_new.id), ',\"sync_version\":', syncing.wire(claudia_new.sync_version), ',\"email\":', syncing.wire(claudia_new.email), ',\"name\":', syncing.wire(claudia_new.name), ',\"avatar_url\":', syncing.wire(claudia_new.avatar_url), ',\"preferences\":', syncing.wire(claudia_new.preferences), ',\"is_active\":', syncing.wire(claudia_new.is_active), ',\"last_active_at\":', syncing.wire(claudia_new.last_active_at), ',\"created_at\":', syncing.wire(claudia_new.created_at), ',\"updated_at\":', syncing.wire(claudia_new.updated_at)), '}')\n                ELSE concat('{', concat_ws(',', CASE WHEN claudia_new.sync_version IS DISTINCT FROM claudia_old.sync_version THEN '\"sync_version\":' || syncing.wire(claudia_new.sync_version) END, CASE WHEN claudia_new.email IS DISTINCT FROM claudia_old.email THEN '\"email\":' || syncing.wire(claudia_new.email) END, CASE WHEN claudia_new.name IS DISTINCT FROM claudia_old.name THEN '\"name\":' || syncing.wire(claudia_new.name) END, CASE WHEN claudia_new.avatar_url IS DISTINCT FROM claudia_old.avatar_url THEN '\"avatar_url\":' || syncing.wire(claudia_new.avatar_url) END, CASE WHEN ROW(claudia_new.preferences)::record *<> ROW(claudia_old.preferences)::record THEN '\"preferences\":' || syncing.wire(claudia_new.preferences) END, CASE WHEN claudia_new.is_active IS DISTINCT FROM claudia_old.is_active THEN '\"is_active\":' || syncing.wire(claudia_new.is_active) END, CASE WHEN claudia_new.last_active_at IS DISTINCT FROM claudia_old.last_active_at THEN '\"last_active_at\":' || syncing.wire(claudia_new.last_active_at) END, CASE WHEN claudia_new.created_at IS DISTINCT FROM claudia_old.created_at THEN '\"created_at\":' || syncing.wire(claudia_new.created_at) END, CASE WHEN claudia_new.updated_at IS DISTINCT FROM claudia_old.updated_at THEN '\"updated_at\":' || syncing.wire(claudia_new.updated_at) END), '}') END,\n            CASE op WHEN 'I' THEN NULL WHEN 'D' THEN concat('{', concat('\"id\":', syncing.wire(claudia_old.id), ',\"sync_version\":', syncing.wire(claudia_old.sync_version), ',\"email\":', syncing.wire(claudia_old.email), ',\"name\":', syncing.wire(claudia_old.name), ',\"avatar_url\":', syncing.wire(claudia_old.avatar_url), ',\"preferences\":', syncing.wire(claudia_old.preferences), ',\"is_active\":', syncing.wire(claudia_old.is_active), ',\"last_active_at\":', syncing.wire(claudia_old.last_active_at), ',\"created_at\":', syncing.wire(claudia_old.created_at), ',\"updated_at\":', syncing.wire(claudia_old.updated_at)), '}')\n                ELSE concat('{', concat_ws(',', CASE WHEN claudia_new.sync_version IS DISTINCT FROM claudia_old.sync_version THEN '\"sync_version\":' || syncing.wire(claudia_old.sync_version) END, CASE WHEN claudia_new.email IS DISTINCT FROM claudia_old.email THEN '\"email\":' || syncing.wire(claudia_old.email) END, CASE WHEN claudia_new.name IS DISTINCT FROM claudia_old.name THEN '\"name\":' || syncing.wire(claudia_old.name) END, CASE WHEN claudia_new.avatar_url IS DISTINCT FROM claudia_old.avatar_url THEN '\"avatar_url\":' || syncing.wire(claudia_old.avatar_url) END, CASE WHEN ROW(claudia_new.preferences)::record *<> ROW(claudia_old.preferences)::record THEN '\"preferences\":' || syncing.wire(claudia_old.preferences) END, CASE WHEN claudia_new.is_active IS DISTINCT FROM claudia_old.is_active THEN '\"is_active\":' || syncing.wire(claudia_old.is_active) END, CASE WHEN claudia_new.last_active_at IS DISTINCT FROM claudia_old.last_active_at THEN '\"last_active_at\":' || syncing.wire(claudia_old.last_active_at) END, CASE WHEN claudia_new.created_at IS DISTINCT FROM claudia_old.created_at THEN '\"created_at\":' || syncing.wire(claudia_old.created_at) END, CASE WHEN claudia_new.updated_at IS DISTINCT FROM claudia_old.updated_at THEN '\"updated_at\":' || syncing.wire(claudia_old.updated_at) END), '}') END,\n            CASE WHEN NOT enters THEN concat('{', concat('\"id\":', syncing.wire(claudia_new.id), ',\"is_active\":', syncing.wire(claudia_new.is_active)), '}') END,\n            actor.user_id, actor.client_id, actor.mutation_id, actor.origin\n        FROM claudia_new FULL JOIN claudia_old ON claudia_new.id = claudia_old.id\n        CROSS JOIN LATERAL (SELECT\n            CASE WHEN claudia_old.id IS NULL THEN 'I' WHEN claudia_new.id IS NULL THEN 'D' ELSE 'U' END AS op,\n            ROW(claudia_new.scope, claudia_new.id, claudia_new.is_active)::record *<> ROW(claudia_old.scope, claudia_old.id, claudia_old.is_active)::record AS enters) AS change\n        WHERE claudia_new.sync_version IS DISTINCT FROM claudia_old.sync_version;\n    IF FOUND THEN PERFORM syncing.poke(); END IF; RETURN NULL;",
-                    hash="e18dd5131a9400db01e4ad97b210f26217a2cff2",
+                    hash="502fd2cc1278d85300148e3de083026a1e398a41",
                     level="STATEMENT",
                     operation="UPDATE",
                     pgid="pgtrigger_aa_capture_update_dc61c",
@@ -346,7 +346,7 @@ class Migration(migrations.Migration):
                 sql=syncing.triggers.CaptureTriggerSql(
                     declare="DECLARE actor syncing.actor := syncing.current_actor();",
                     func="\n        \n    INSERT INTO public.sync_events (table_name, op, row_id, version, scope, old_scope, after, before, keys,\n        user_id, client_id, mutation_id, origin)\n\n        SELECT 'users', 'D', claudia_old.id, claudia_old.sync_version, NULL, claudia_old.scope,\n            NULL, concat('{', concat('\"id\":', syncing.wire(claudia_old.id), ',\"sync_version\":', syncing.wire(claudia_old.sync_version), ',\"email\":', syncing.wire(claudia_old.email), ',\"name\":', syncing.wire(claudia_old.name), ',\"avatar_url\":', syncing.wire(claudia_old.avatar_url), ',\"preferences\":', syncing.wire(claudia_old.preferences), ',\"is_active\":', syncing.wire(claudia_old.is_active), ',\"last_active_at\":', syncing.wire(claudia_old.last_active_at), ',\"created_at\":', syncing.wire(claudia_old.created_at), ',\"updated_at\":', syncing.wire(claudia_old.updated_at)), '}'), NULL, actor.user_id, actor.client_id, actor.mutation_id, actor.origin\n        FROM claudia_old;\n    IF FOUND THEN PERFORM syncing.poke(); END IF; RETURN NULL;",
-                    hash="3f2a91a2052ebe5aae09d7144d308b66b9c2f067",
+                    hash="be3916bf9e98b8e09adeb5fe75e6ffd8466f3d1a",
                     level="STATEMENT",
                     operation="DELETE",
                     pgid="pgtrigger_aa_capture_delete_4d866",
@@ -362,7 +362,7 @@ class Migration(migrations.Migration):
                 name="aa_refuse_truncate",
                 sql=syncing.triggers.DefinerTriggerSql(
                     func="\n            IF current_setting('claudia.allow_truncate', true) IS DISTINCT FROM 'on' THEN\n                RAISE 'TRUNCATE of the synced table % is refused: use DELETE, which is logged', TG_TABLE_NAME\n                    USING ERRCODE = 'object_not_in_prerequisite_state';\n            END IF;\n            PERFORM syncing.log_reset(TG_TABLE_NAME);\n            RETURN NULL;\n        ",
-                    hash="cf48e537c6bcabea1b6e7aaa5e863149b98402eb",
+                    hash="998d4bb53a1bb9df99579f18ee291faff1b11999",
                     level="STATEMENT",
                     operation="TRUNCATE",
                     pgid="pgtrigger_aa_refuse_truncate_4d119",
@@ -386,7 +386,7 @@ class Migration(migrations.Migration):
                 sql=syncing.triggers.DefinerTriggerSql(
                     condition="WHEN (ROW(OLD.revoked_at, OLD.expires_at) IS DISTINCT FROM ROW(NEW.revoked_at, NEW.expires_at))",
                     func="PERFORM pg_notify('claudia_access', jsonb_build_object('token', OLD.id)::text); RETURN NULL;",
-                    hash="64c4c9df0e2ee9d5e884ecb8ce6de7a0412f3507",
+                    hash="facdaff32b2b9dab5fec9d86433e76244e05c437",
                     operation="UPDATE",
                     pgid="pgtrigger_zn_announce_revoked_dad5e",
                     table="api_tokens",
@@ -400,7 +400,7 @@ class Migration(migrations.Migration):
                 name="zn_announce_deleted",
                 sql=syncing.triggers.DefinerTriggerSql(
                     func="PERFORM pg_notify('claudia_access', jsonb_build_object('token', OLD.id)::text); RETURN NULL;",
-                    hash="6f7fe290db5acab37f5bad8f45bfad17736142c5",
+                    hash="aa293bbd2c9281431b280cff160d9b65d506bafd",
                     operation="DELETE",
                     pgid="pgtrigger_zn_announce_deleted_56ec2",
                     table="api_tokens",

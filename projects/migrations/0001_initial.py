@@ -219,7 +219,7 @@ class Migration(migrations.Migration):
                 name="mm_owner_joins_insert",
                 sql=syncing.triggers.DefinerTriggerSql(
                     func="\n    INSERT INTO public.collaborators (project_id, user_id, role)\n    SELECT project.id, project.owner_id, 'admin' FROM claudia_new AS project\n    ON CONFLICT (project_id, user_id) DO UPDATE SET role = 'admin' WHERE collaborators.role <> 'admin';\n    RETURN NULL;\n",
-                    hash="0954ab1ca0a482d74d9632ec380056f159f888e5",
+                    hash="d3184c0640815b5c1cc07d8ea03347543e0f04e1",
                     level="STATEMENT",
                     operation="INSERT",
                     pgid="pgtrigger_mm_owner_joins_insert_989c5",
@@ -235,7 +235,7 @@ class Migration(migrations.Migration):
                 name="mm_owner_joins_update",
                 sql=syncing.triggers.DefinerTriggerSql(
                     func="\n    INSERT INTO public.collaborators (project_id, user_id, role)\n    SELECT project.id, project.owner_id, 'admin' FROM claudia_new AS project JOIN claudia_old AS former ON former.id = project.id AND former.owner_id <> project.owner_id\n    ON CONFLICT (project_id, user_id) DO UPDATE SET role = 'admin' WHERE collaborators.role <> 'admin';\n    RETURN NULL;\n",
-                    hash="06840d26c31d35a35d7641c4505cc8abcb0e8a1c",
+                    hash="3d01ccc79f8ad8a645d3fe47459c83acb60be767",
                     level="STATEMENT",
                     operation="UPDATE",
                     pgid="pgtrigger_mm_owner_joins_update_35939",
@@ -251,7 +251,7 @@ class Migration(migrations.Migration):
                 name="zz_stamp_insert",
                 sql=syncing.triggers.StampTriggerSql(
                     func="\n        NEW.sync_version := pg_catalog.nextval('public.sync_version_seq');\n        NEW.updated_at := pg_catalog.statement_timestamp();\n    NEW.scope := COALESCE('p:' || NEW.id::text);IF NEW.scope IS NULL THEN RAISE foreign_key_violation USING MESSAGE = 'projects: the row to which this one belongs does not exist'; END IF;RETURN NEW;",
-                    hash="d2d83859ed66622c8784b82b1d336b1253c93b38",
+                    hash="55ebb67c4f757100470b6f89b8fdda16ba982fa3",
                     operation="INSERT",
                     pgid="pgtrigger_zz_stamp_insert_b0d99",
                     table="projects",
@@ -266,7 +266,7 @@ class Migration(migrations.Migration):
                 sql=syncing.triggers.StampTriggerSql(
                     condition="WHEN (ROW(OLD.id, OLD.sync_version, OLD.name, OLD.description, OLD.path, OLD.git_url, OLD.git_branch, OLD.owner_id, OLD.settings, OLD.status, OLD.version, OLD.last_build_at, OLD.total_sessions, OLD.is_archived, OLD.created_at, OLD.updated_at, OLD.scope)::record OPERATOR(pg_catalog.*<>) ROW(NEW.id, NEW.sync_version, NEW.name, NEW.description, NEW.path, NEW.git_url, NEW.git_branch, NEW.owner_id, NEW.settings, NEW.status, NEW.version, NEW.last_build_at, NEW.total_sessions, NEW.is_archived, NEW.created_at, NEW.updated_at, NEW.scope)::record)",
                     func="\n        NEW.sync_version := pg_catalog.nextval('public.sync_version_seq');\n        NEW.updated_at := pg_catalog.statement_timestamp();\n    IF ROW(OLD.scope, OLD.id)::record OPERATOR(pg_catalog.*<>) ROW(NEW.scope, NEW.id)::record THEN NEW.scope := COALESCE('p:' || NEW.id::text);IF NEW.scope IS NULL THEN RAISE foreign_key_violation USING MESSAGE = 'projects: the row to which this one belongs does not exist'; END IF; END IF;RETURN NEW;",
-                    hash="c022be4cc0c9efc9722b4227045adf0b694c96f0",
+                    hash="076e9bd9cb03e159c76463291b021fced16ea307",
                     operation="UPDATE",
                     pgid="pgtrigger_zz_stamp_update_d8e70",
                     table="projects",
@@ -281,7 +281,7 @@ class Migration(migrations.Migration):
                 sql=syncing.triggers.CaptureTriggerSql(
                     declare="DECLARE actor syncing.actor := syncing.current_actor();",
                     func="\n        \n    INSERT INTO public.sync_events (table_name, op, row_id, version, scope, old_scope, after, before, keys,\n        user_id, client_id, mutation_id, origin)\n\n        SELECT 'projects', 'I', claudia_new.id, claudia_new.sync_version, claudia_new.scope, NULL,\n            concat('{', concat('\"id\":', syncing.wire(claudia_new.id), ',\"sync_version\":', syncing.wire(claudia_new.sync_version), ',\"name\":', syncing.wire(claudia_new.name), ',\"description\":', syncing.wire(claudia_new.description), ',\"path\":', syncing.wire(claudia_new.path), ',\"git_url\":', syncing.wire(claudia_new.git_url), ',\"git_branch\":', syncing.wire(claudia_new.git_branch), ',\"owner_id\":', syncing.wire(claudia_new.owner_id), ',\"settings\":', syncing.wire(claudia_new.settings), ',\"status\":', syncing.wire(claudia_new.status), ',\"version\":', syncing.wire(claudia_new.version), ',\"last_build_at\":', syncing.wire(claudia_new.last_build_at), ',\"total_sessions\":', syncing.wire(claudia_new.total_sessions), ',\"is_archived\":', syncing.wire(claudia_new.is_archived), ',\"created_at\":', syncing.wire(claudia_new.created_at), ',\"updated_at\":', syncing.wire(claudia_new.updated_at)), '}'), NULL, NULL, actor.user_id, actor.client_id, actor.mutation_id, actor.origin\n        FROM claudia_new;\n    IF FOUND THEN PERFORM syncing.poke(); END IF; RETURN NULL;",
-                    hash="37891f648ae1a692bd026600654d416dfc56f066",
+                    hash="6841e4374b285c3574bd5970d832cc3173197bf3",
                     level="STATEMENT",
                     operation="INSERT",
                     pgid="pgtrigger_aa_capture_insert_7819e",
@@ -298,7 +298,7 @@ class Migration(migrations.Migration):
                 sql=syncing.triggers.CaptureTriggerSql(
                     declare="DECLARE actor syncing.actor := syncing.current_actor();",
                     func="\n        \n    INSERT INTO public.sync_events (table_name, op, row_id, version, scope, old_scope, after, before, keys,\n        user_id, client_id, mutation_id, origin)\n\n        SELECT 'projects', op, coalesce(claudia_new.id, claudia_old.id), coalesce(claudia_new.sync_version, claudia_old.sync_version),\n            claudia_new.scope, claudia_old.scope,\n            CASE WHEN op = 'D' THEN NULL WHEN enters THEN concat('{', concat('\"id\":', syncing.wire(claudia_new.id), ',\"sync_version\":', syncing.wire(claudia_new.sync_version), ',\"name\":', syncing.wire(claudia_new.name), ',\"description\":', syncing.wire(claudia_new.description), ',\"path\":', syncing.wire(claudia_new.path), ',\"git_url\":', syncing.wire(claudia_new.git_url), ',\"git_branch\":', syncing.wire(claudia_new.git_branch), ',\"owner_id\":', syncing.wire(claudia_new.owner_id), ',\"settings\":', syncing.wire(claudia_new.settings), ',\"status\":', syncing.wire(claudia_new.status), ',\"version\":', syncing.wire(claudia_new.version), ',\"last_build_at\":', syncing.wire(claudia_new.last_build_at), ',\"total_sessions\":', syncing.wire(claudia_new.total_sessions), ',\"is_archived\":', syncing.wire(claudia_new.is_archived), ',\"created_at\":', syncing.wire(claudia_new.created_at), ',\"updated_at\":', syncing.wire(claudia_new.updated_at)), '}')\n                ELSE concat('{', concat_ws(',', CASE WHEN claudia_new.sync_version IS DISTINCT FROM claudia_old.sync_version THEN '\"sync_version\":' || syncing.wire(claudia_new.sync_version) END, CASE WHEN claudia_new.name IS DISTINCT FROM claudia_old.name THEN '\"name\":' || syncing.wire(claudia_new.name) END, CASE WHEN claudia_new.description IS DISTINCT FROM claudia_old.description THEN '\"description\":' || syncing.wire(claudia_new.description) END, CASE WHEN claudia_new.path IS DISTINCT FROM claudia_old.path THEN '\"path\":' || syncing.wire(claudia_new.path) END, CASE WHEN claudia_new.git_url IS DISTINCT FROM claudia_old.git_url THEN '\"git_url\":' || syncing.wire(claudia_new.git_url) END, CASE WHEN claudia_new.git_branch IS DISTINCT FROM claudia_old.git_branch THEN '\"git_branch\":' || syncing.wire(claudia_new.git_branch) END, CASE WHEN claudia_new.owner_id IS DISTINCT FROM claudia_old.owner_id THEN '\"owner_id\":' || syncing.wire(claudia_new.owner_id) END, CASE WHEN ROW(claudia_new.settings)::record *<> ROW(claudia_old.settings)::record THEN '\"settings\":' || syncing.wire(claudia_new.settings) END, CASE WHEN claudia_new.status IS DISTINCT FROM claudia_old.status THEN '\"status\":' || syncing.wire(claudia_new.status) END, CASE WHEN claudia_new.version IS DISTINCT FROM claudia_old.version THEN '\"version\":' || syncing.wire(claudia_new.version) END, CASE WHEN claudia_new.last_build_at IS DISTINCT FROM claudia_old.last_build_at THEN '\"last_build_at\":' || syncing.wire(claudia_new.last_build_at) END, CASE WHEN claudia_new.total_sessions IS DISTINCT FROM claudia_old.total_sessions THEN '\"total_sessions\":' || syncing.wire(claudia_new.total_sessions) END, CASE WHEN claudia_new.is_archived IS DISTINCT FROM claudia_old.is_archived THEN '\"is_archived\":' || syncing.wire(claudia_new.is_archived) END, CASE WHEN claudia_new.created_at IS DISTINCT FROM claudia_old.created_at THEN '\"created_at\":' || syncing.wire(claudia_new.created_at) END, CASE WHEN claudia_new.updated_at IS DISTINCT FROM claudia_old.updated_at THEN '\"updated_at\":' || syncing.wire(claudia_new.updated_at) END), '}') END,\n            CASE op WHEN 'I' THEN NULL WHEN 'D' THEN concat('{', concat('\"id\":', syncing.wire(claudia_old.id), ',\"sync_version\":', syncing.wire(claudia_old.sync_version), ',\"name\":', syncing.wire(claudia_old.name), ',\"description\":', syncing.wire(claudia_old.description), ',\"path\":', syncing.wire(claudia_old.path), ',\"git_url\":', syncing.wire(claudia_old.git_url), ',\"git_branch\":', syncing.wire(claudia_old.git_branch), ',\"owner_id\":', syncing.wire(claudia_old.owner_id), ',\"settings\":', syncing.wire(claudia_old.settings), ',\"status\":', syncing.wire(claudia_old.status), ',\"version\":', syncing.wire(claudia_old.version), ',\"last_build_at\":', syncing.wire(claudia_old.last_build_at), ',\"total_sessions\":', syncing.wire(claudia_old.total_sessions), ',\"is_archived\":', syncing.wire(claudia_old.is_archived), ',\"created_at\":', syncing.wire(claudia_old.created_at), ',\"updated_at\":', syncing.wire(claudia_old.updated_at)), '}')\n                ELSE concat('{', concat_ws(',', CASE WHEN claudia_new.sync_version IS DISTINCT FROM claudia_old.sync_version THEN '\"sync_version\":' || syncing.wire(claudia_old.sync_version) END, CASE WHEN claudia_new.name IS DISTINCT FROM claudia_old.name THEN '\"name\":' || syncing.wire(claudia_old.name) END, CASE WHEN claudia_new.description IS DISTINCT FROM claudia_old.description THEN '\"description\":' || syncing.wire(claudia_old.description) END, CASE WHEN claudia_new.path IS DISTINCT FROM claudia_old.path THEN '\"path\":' || syncing.wire(claudia_old.path) END, CASE WHEN claudia_new.git_url IS DISTINCT FROM claudia_old.git_url THEN '\"git_url\":' || syncing.wire(claudia_old.git_url) END, CASE WHEN claudia_new.git_branch IS DISTINCT FROM claudia_old.git_branch THEN '\"git_branch\":' || syncing.wire(claudia_old.git_branch) END, CASE WHEN claudia_new.owner_id IS DISTINCT FROM claudia_old.owner_id THEN '\"owner_id\":' || syncing.wire(claudia_old.owner_id) END, CASE WHEN ROW(claudia_new.settings)::record *<> ROW(claudia_old.settings)::record THEN '\"settings\":' || syncing.wire(claudia_old.settings) END, CASE WHEN claudia_new.status IS DISTINCT FROM claudia_old.status THEN '\"status\":' || syncing.wire(claudia_old.status) END, CASE WHEN claudia_new.version IS DISTINCT FROM claudia_old.version THEN '\"version\":' || syncing.wire(claudia_old.version) END, CASE WHEN claudia_new.last_build_at IS DISTINCT FROM claudia_old.last_build_at THEN '\"last_build_at\":' || syncing.wire(claudia_old.last_build_at) END, CASE WHEN claudia_new.total_sessions IS DISTINCT FROM claudia_old.total_sessions THEN '\"total_sessions\":' || syncing.wire(claudia_old.total_sessions) END, CASE WHEN claudia_new.is_archived IS DISTINCT FROM claudia_old.is_archived THEN '\"is_archived\":' || syncing.wire(claudia_old.is_archived) END, CASE WHEN claudia_new.created_at IS DISTINCT FROM claudia_old.created_at THEN '\"created_at\":' || syncing.wire(claudia_old.created_at) END, CASE WHEN claudia_new.updated_at IS DISTINCT FROM claudia_old.updated_at THEN '\"updated_at\":' || syncing.wire(claudia_old.updated_at) END), '}') END,\n            CASE WHEN NOT enters THEN concat('{', concat('\"id\":', syncing.wire(claudia_new.id), ',\"owner_id\":', syncing.wire(claudia_new.owner_id), ',\"status\":', syncing.wire(claudia_new.status), ',\"is_archived\":', syncing.wire(claudia_new.is_archived)), '}') END,\n            actor.user_id, actor.client_id, actor.mutation_id, actor.origin\n        FROM claudia_new FULL JOIN claudia_old ON claudia_new.id = claudia_old.id\n        CROSS JOIN LATERAL (SELECT\n            CASE WHEN claudia_old.id IS NULL THEN 'I' WHEN claudia_new.id IS NULL THEN 'D' ELSE 'U' END AS op,\n            ROW(claudia_new.scope, claudia_new.id, claudia_new.owner_id, claudia_new.status, claudia_new.is_archived)::record *<> ROW(claudia_old.scope, claudia_old.id, claudia_old.owner_id, claudia_old.status, claudia_old.is_archived)::record AS enters) AS change\n        WHERE claudia_new.sync_version IS DISTINCT FROM claudia_old.sync_version;\n    IF FOUND THEN PERFORM syncing.poke(); END IF; RETURN NULL;",
-                    hash="bdf385dd87bc70369b978c784f5a85281643f380",
+                    hash="ffc5aacc3db4dee51242c53a26988ddde6a04576",
                     level="STATEMENT",
                     operation="UPDATE",
                     pgid="pgtrigger_aa_capture_update_ac9d4",
@@ -315,7 +315,7 @@ class Migration(migrations.Migration):
                 sql=syncing.triggers.CaptureTriggerSql(
                     declare="DECLARE actor syncing.actor := syncing.current_actor();",
                     func="\n        \n    INSERT INTO public.sync_events (table_name, op, row_id, version, scope, old_scope, after, before, keys,\n        user_id, client_id, mutation_id, origin)\n\n        SELECT 'projects', 'D', claudia_old.id, claudia_old.sync_version, NULL, claudia_old.scope,\n            NULL, concat('{', concat('\"id\":', syncing.wire(claudia_old.id), ',\"sync_version\":', syncing.wire(claudia_old.sync_version), ',\"name\":', syncing.wire(claudia_old.name), ',\"description\":', syncing.wire(claudia_old.description), ',\"path\":', syncing.wire(claudia_old.path), ',\"git_url\":', syncing.wire(claudia_old.git_url), ',\"git_branch\":', syncing.wire(claudia_old.git_branch), ',\"owner_id\":', syncing.wire(claudia_old.owner_id), ',\"settings\":', syncing.wire(claudia_old.settings), ',\"status\":', syncing.wire(claudia_old.status), ',\"version\":', syncing.wire(claudia_old.version), ',\"last_build_at\":', syncing.wire(claudia_old.last_build_at), ',\"total_sessions\":', syncing.wire(claudia_old.total_sessions), ',\"is_archived\":', syncing.wire(claudia_old.is_archived), ',\"created_at\":', syncing.wire(claudia_old.created_at), ',\"updated_at\":', syncing.wire(claudia_old.updated_at)), '}'), NULL, actor.user_id, actor.client_id, actor.mutation_id, actor.origin\n        FROM claudia_old;\n    IF FOUND THEN PERFORM syncing.poke(); END IF; RETURN NULL;",
-                    hash="51a1eece305d00ff01aaadcc0d2c5fcaac85ce15",
+                    hash="3572485e63017ecef2333fbc58f2fa890fb222ed",
                     level="STATEMENT",
                     operation="DELETE",
                     pgid="pgtrigger_aa_capture_delete_20724",
@@ -331,7 +331,7 @@ class Migration(migrations.Migration):
                 name="aa_refuse_truncate",
                 sql=syncing.triggers.DefinerTriggerSql(
                     func="\n            IF current_setting('claudia.allow_truncate', true) IS DISTINCT FROM 'on' THEN\n                RAISE 'TRUNCATE of the synced table % is refused: use DELETE, which is logged', TG_TABLE_NAME\n                    USING ERRCODE = 'object_not_in_prerequisite_state';\n            END IF;\n            PERFORM syncing.log_reset(TG_TABLE_NAME);\n            RETURN NULL;\n        ",
-                    hash="fd0666d6d11fd1029d9b8cc7fcf3d78c3300b4a0",
+                    hash="60257cae19fa76f8eee64c0d68b7af42429eb703",
                     level="STATEMENT",
                     operation="TRUNCATE",
                     pgid="pgtrigger_aa_refuse_truncate_fffbb",
@@ -360,7 +360,7 @@ class Migration(migrations.Migration):
                 name="pp_person_insert",
                 sql=syncing.triggers.DefinerTriggerSql(
                     func="\n    SELECT u.name, u.avatar_url INTO NEW.user_name, NEW.user_avatar_url\n    FROM public.users u WHERE u.id = NEW.user_id FOR SHARE;\n    NEW.user_name := coalesce(NEW.user_name, '');\n    NEW.user_avatar_url := coalesce(NEW.user_avatar_url, '');\n    RETURN NEW;\n",
-                    hash="1d94e4b543eb0fe454c885cf0c7b199216daaae5",
+                    hash="d4f884729fdb1eb3e8ef18b961639c414adca334",
                     operation="INSERT",
                     pgid="pgtrigger_pp_person_insert_adbec",
                     table="collaborators",
@@ -375,7 +375,7 @@ class Migration(migrations.Migration):
                 sql=syncing.triggers.DefinerTriggerSql(
                     condition="WHEN (ROW(OLD.user_id, OLD.user_name, OLD.user_avatar_url) IS DISTINCT FROM ROW(NEW.user_id, NEW.user_name, NEW.user_avatar_url))",
                     func="\n    SELECT u.name, u.avatar_url INTO NEW.user_name, NEW.user_avatar_url\n    FROM public.users u WHERE u.id = NEW.user_id FOR SHARE;\n    NEW.user_name := coalesce(NEW.user_name, '');\n    NEW.user_avatar_url := coalesce(NEW.user_avatar_url, '');\n    RETURN NEW;\n",
-                    hash="79b498bcba58befb239f9c8242c5099ed826cdb9",
+                    hash="bfe7ee7a73c4c2cad2710756e841d13f7101e8a3",
                     operation="UPDATE",
                     pgid="pgtrigger_pp_person_update_108e9",
                     table="collaborators",
@@ -390,7 +390,7 @@ class Migration(migrations.Migration):
                 sql=syncing.triggers.DefinerTriggerSql(
                     constraint="CONSTRAINT",
                     func="\n        IF EXISTS (\n            SELECT FROM public.projects p WHERE p.id = OLD.project_id AND NOT EXISTS (\n                SELECT FROM public.collaborators c\n                WHERE c.project_id = p.id AND c.user_id = p.owner_id AND c.role = 'admin'\n            )\n        ) THEN\n            RAISE check_violation USING\n                MESSAGE = 'the owner of a project must stay one of its admins',\n                CONSTRAINT = 'collaborators_owner_stays', TABLE = 'collaborators', SCHEMA = 'public';\n        END IF;\n        RETURN NULL;\n    ",
-                    hash="1f4ab6b74f067ce282c0fe1de1aca6dbef50c087",
+                    hash="4d493daca7f01a31a8cfa436d4112c1eb45e1b83",
                     operation="UPDATE OR DELETE",
                     pgid="pgtrigger_oo_owner_stays_ecca3",
                     table="collaborators",
@@ -405,7 +405,7 @@ class Migration(migrations.Migration):
                 name="zz_stamp_insert",
                 sql=syncing.triggers.StampTriggerSql(
                     func="\n        NEW.sync_version := pg_catalog.nextval('public.sync_version_seq');\n        NEW.updated_at := pg_catalog.statement_timestamp();\n    NEW.scope := COALESCE('p:' || NEW.project_id::text);IF NEW.scope IS NULL THEN RAISE foreign_key_violation USING MESSAGE = 'collaborators: the row to which this one belongs does not exist'; END IF;RETURN NEW;",
-                    hash="8ad8902f84b4a677778bfbbd08d8a47084527b3d",
+                    hash="938e88cae3da72347855d416fb8ac1578238df13",
                     operation="INSERT",
                     pgid="pgtrigger_zz_stamp_insert_9b0a0",
                     table="collaborators",
@@ -420,7 +420,7 @@ class Migration(migrations.Migration):
                 sql=syncing.triggers.StampTriggerSql(
                     condition="WHEN (ROW(OLD.id, OLD.sync_version, OLD.project_id, OLD.user_id, OLD.role, OLD.user_name, OLD.user_avatar_url, OLD.created_at, OLD.updated_at, OLD.scope)::record OPERATOR(pg_catalog.*<>) ROW(NEW.id, NEW.sync_version, NEW.project_id, NEW.user_id, NEW.role, NEW.user_name, NEW.user_avatar_url, NEW.created_at, NEW.updated_at, NEW.scope)::record)",
                     func="\n        NEW.sync_version := pg_catalog.nextval('public.sync_version_seq');\n        NEW.updated_at := pg_catalog.statement_timestamp();\n    IF ROW(OLD.scope, OLD.project_id)::record OPERATOR(pg_catalog.*<>) ROW(NEW.scope, NEW.project_id)::record THEN NEW.scope := COALESCE('p:' || NEW.project_id::text);IF NEW.scope IS NULL THEN RAISE foreign_key_violation USING MESSAGE = 'collaborators: the row to which this one belongs does not exist'; END IF; END IF;RETURN NEW;",
-                    hash="03e8fa69f037d0242582b4b652f63fd5d460e624",
+                    hash="0046fd34fa90c1c9055a124441e3addb7fb95dd6",
                     operation="UPDATE",
                     pgid="pgtrigger_zz_stamp_update_a8ccd",
                     table="collaborators",
@@ -435,7 +435,7 @@ class Migration(migrations.Migration):
                 sql=syncing.triggers.CaptureTriggerSql(
                     declare="DECLARE actor syncing.actor := syncing.current_actor();",
                     func="\n        \n    INSERT INTO public.sync_events (table_name, op, row_id, version, scope, old_scope, after, before, keys,\n        user_id, client_id, mutation_id, origin)\n\n        SELECT 'collaborators', 'I', claudia_new.id, claudia_new.sync_version, claudia_new.scope, NULL,\n            concat('{', concat('\"id\":', syncing.wire(claudia_new.id), ',\"sync_version\":', syncing.wire(claudia_new.sync_version), ',\"project_id\":', syncing.wire(claudia_new.project_id), ',\"user_id\":', syncing.wire(claudia_new.user_id), ',\"role\":', syncing.wire(claudia_new.role), ',\"user_name\":', syncing.wire(claudia_new.user_name), ',\"user_avatar_url\":', syncing.wire(claudia_new.user_avatar_url), ',\"created_at\":', syncing.wire(claudia_new.created_at), ',\"updated_at\":', syncing.wire(claudia_new.updated_at)), '}'), NULL, NULL, actor.user_id, actor.client_id, actor.mutation_id, actor.origin\n        FROM claudia_new;\n    IF FOUND THEN PERFORM syncing.poke(); END IF; RETURN NULL;",
-                    hash="673d2e48c1ce26369717e733b6751d81eabfae60",
+                    hash="e96b291abe7e6ddbe92a4d7899f9492c0bb09354",
                     level="STATEMENT",
                     operation="INSERT",
                     pgid="pgtrigger_aa_capture_insert_498eb",
@@ -452,7 +452,7 @@ class Migration(migrations.Migration):
                 sql=syncing.triggers.CaptureTriggerSql(
                     declare="DECLARE actor syncing.actor := syncing.current_actor();",
                     func="\n        \n    INSERT INTO public.sync_events (table_name, op, row_id, version, scope, old_scope, after, before, keys,\n        user_id, client_id, mutation_id, origin)\n\n        SELECT 'collaborators', op, coalesce(claudia_new.id, claudia_old.id), coalesce(claudia_new.sync_version, claudia_old.sync_version),\n            claudia_new.scope, claudia_old.scope,\n            CASE WHEN op = 'D' THEN NULL WHEN enters THEN concat('{', concat('\"id\":', syncing.wire(claudia_new.id), ',\"sync_version\":', syncing.wire(claudia_new.sync_version), ',\"project_id\":', syncing.wire(claudia_new.project_id), ',\"user_id\":', syncing.wire(claudia_new.user_id), ',\"role\":', syncing.wire(claudia_new.role), ',\"user_name\":', syncing.wire(claudia_new.user_name), ',\"user_avatar_url\":', syncing.wire(claudia_new.user_avatar_url), ',\"created_at\":', syncing.wire(claudia_new.created_at), ',\"updated_at\":', syncing.wire(claudia_new.updated_at)), '}')\n                ELSE concat('{', concat_ws(',', CASE WHEN claudia_new.sync_version IS DISTINCT FROM claudia_old.sync_version THEN '\"sync_version\":' || syncing.wire(claudia_new.sync_version) END, CASE WHEN claudia_new.project_id IS DISTINCT FROM claudia_old.project_id THEN '\"project_id\":' || syncing.wire(claudia_new.project_id) END, CASE WHEN claudia_new.user_id IS DISTINCT FROM claudia_old.user_id THEN '\"user_id\":' || syncing.wire(claudia_new.user_id) END, CASE WHEN claudia_new.role IS DISTINCT FROM claudia_old.role THEN '\"role\":' || syncing.wire(claudia_new.role) END, CASE WHEN claudia_new.user_name IS DISTINCT FROM claudia_old.user_name THEN '\"user_name\":' || syncing.wire(claudia_new.user_name) END, CASE WHEN claudia_new.user_avatar_url IS DISTINCT FROM claudia_old.user_avatar_url THEN '\"user_avatar_url\":' || syncing.wire(claudia_new.user_avatar_url) END, CASE WHEN claudia_new.created_at IS DISTINCT FROM claudia_old.created_at THEN '\"created_at\":' || syncing.wire(claudia_new.created_at) END, CASE WHEN claudia_new.updated_at IS DISTINCT FROM claudia_old.updated_at THEN '\"updated_at\":' || syncing.wire(claudia_new.updated_at) END), '}') END,\n            CASE op WHEN 'I' THEN NULL WHEN 'D' THEN concat('{', concat('\"id\":', syncing.wire(claudia_old.id), ',\"sync_version\":', syncing.wire(claudia_old.sync_version), ',\"project_id\":', syncing.wire(claudia_old.project_id), ',\"user_id\":', syncing.wire(claudia_old.user_id), ',\"role\":', syncing.wire(claudia_old.role), ',\"user_name\":', syncing.wire(claudia_old.user_name), ',\"user_avatar_url\":', syncing.wire(claudia_old.user_avatar_url), ',\"created_at\":', syncing.wire(claudia_old.created_at), ',\"updated_at\":', syncing.wire(claudia_old.updated_at)), '}')\n                ELSE concat('{', concat_ws(',', CASE WHEN claudia_new.sync_version IS DISTINCT FROM claudia_old.sync_version THEN '\"sync_version\":' || syncing.wire(claudia_old.sync_version) END, CASE WHEN claudia_new.project_id IS DISTINCT FROM claudia_old.project_id THEN '\"project_id\":' || syncing.wire(claudia_old.project_id) END, CASE WHEN claudia_new.user_id IS DISTINCT FROM claudia_old.user_id THEN '\"user_id\":' || syncing.wire(claudia_old.user_id) END, CASE WHEN claudia_new.role IS DISTINCT FROM claudia_old.role THEN '\"role\":' || syncing.wire(claudia_old.role) END, CASE WHEN claudia_new.user_name IS DISTINCT FROM claudia_old.user_name THEN '\"user_name\":' || syncing.wire(claudia_old.user_name) END, CASE WHEN claudia_new.user_avatar_url IS DISTINCT FROM claudia_old.user_avatar_url THEN '\"user_avatar_url\":' || syncing.wire(claudia_old.user_avatar_url) END, CASE WHEN claudia_new.created_at IS DISTINCT FROM claudia_old.created_at THEN '\"created_at\":' || syncing.wire(claudia_old.created_at) END, CASE WHEN claudia_new.updated_at IS DISTINCT FROM claudia_old.updated_at THEN '\"updated_at\":' || syncing.wire(claudia_old.updated_at) END), '}') END,\n            CASE WHEN NOT enters THEN concat('{', concat('\"id\":', syncing.wire(claudia_new.id), ',\"project_id\":', syncing.wire(claudia_new.project_id), ',\"user_id\":', syncing.wire(claudia_new.user_id), ',\"role\":', syncing.wire(claudia_new.role)), '}') END,\n            actor.user_id, actor.client_id, actor.mutation_id, actor.origin\n        FROM claudia_new FULL JOIN claudia_old ON claudia_new.id = claudia_old.id\n        CROSS JOIN LATERAL (SELECT\n            CASE WHEN claudia_old.id IS NULL THEN 'I' WHEN claudia_new.id IS NULL THEN 'D' ELSE 'U' END AS op,\n            ROW(claudia_new.scope, claudia_new.id, claudia_new.project_id, claudia_new.user_id, claudia_new.role)::record *<> ROW(claudia_old.scope, claudia_old.id, claudia_old.project_id, claudia_old.user_id, claudia_old.role)::record AS enters) AS change\n        WHERE claudia_new.sync_version IS DISTINCT FROM claudia_old.sync_version;\n    IF FOUND THEN PERFORM syncing.poke(); END IF; RETURN NULL;",
-                    hash="c5228c1fc016003482bf797f35bed23685a5f380",
+                    hash="bdd226bead64dbc28fb37dcd0f869f34266a76ac",
                     level="STATEMENT",
                     operation="UPDATE",
                     pgid="pgtrigger_aa_capture_update_1ba84",
@@ -469,7 +469,7 @@ class Migration(migrations.Migration):
                 sql=syncing.triggers.CaptureTriggerSql(
                     declare="DECLARE actor syncing.actor := syncing.current_actor();",
                     func="\n        \n    INSERT INTO public.sync_events (table_name, op, row_id, version, scope, old_scope, after, before, keys,\n        user_id, client_id, mutation_id, origin)\n\n        SELECT 'collaborators', 'D', claudia_old.id, claudia_old.sync_version, NULL, claudia_old.scope,\n            NULL, concat('{', concat('\"id\":', syncing.wire(claudia_old.id), ',\"sync_version\":', syncing.wire(claudia_old.sync_version), ',\"project_id\":', syncing.wire(claudia_old.project_id), ',\"user_id\":', syncing.wire(claudia_old.user_id), ',\"role\":', syncing.wire(claudia_old.role), ',\"user_name\":', syncing.wire(claudia_old.user_name), ',\"user_avatar_url\":', syncing.wire(claudia_old.user_avatar_url), ',\"created_at\":', syncing.wire(claudia_old.created_at), ',\"updated_at\":', syncing.wire(claudia_old.updated_at)), '}'), NULL, actor.user_id, actor.client_id, actor.mutation_id, actor.origin\n        FROM claudia_old;\n    IF FOUND THEN PERFORM syncing.poke(); END IF; RETURN NULL;",
-                    hash="4dec1259c929d6f63ea9aa8a3b70745fef4b8552",
+                    hash="5569ddd8104fdae7b948bee045d920ff612c3d60",
                     level="STATEMENT",
                     operation="DELETE",
                     pgid="pgtrigger_aa_capture_delete_772c4",
@@ -485,7 +485,7 @@ class Migration(migrations.Migration):
                 name="aa_refuse_truncate",
                 sql=syncing.triggers.DefinerTriggerSql(
                     func="\n            IF current_setting('claudia.allow_truncate', true) IS DISTINCT FROM 'on' THEN\n                RAISE 'TRUNCATE of the synced table % is refused: use DELETE, which is logged', TG_TABLE_NAME\n                    USING ERRCODE = 'object_not_in_prerequisite_state';\n            END IF;\n            PERFORM syncing.log_reset(TG_TABLE_NAME);\n            RETURN NULL;\n        ",
-                    hash="3e61f61c94e76befb4aa45ca3650578b45134f55",
+                    hash="91aecd6f2bc7a21340426337c210a6298a4f3fcc",
                     level="STATEMENT",
                     operation="TRUNCATE",
                     pgid="pgtrigger_aa_refuse_truncate_bc621",
