@@ -32,15 +32,17 @@ class DefinerTriggerSql(compiler.UpsertTriggerSql):
     """Installs a trigger that works whatever role, search_path and settings the writer's session has.
 
     Differs from pgtrigger's own template: SECURITY DEFINER with pinned settings, ALWAYS (also under
-    session_replication_role = replica), and no way to be ignored for a while. Migrations refer to this class: keep
-    the template as it is, or make another class.
+    session_replication_role = replica), and no way to be ignored for a while. pg_temp is named, and last: unnamed it
+    is searched first, and a writer's temporary types would run with the owner's rights. Migrations refer to this
+    class: keep the template as it is, or make another class.
     """
 
     def get_template(self) -> str:
         return """
             CREATE OR REPLACE FUNCTION public.{pgid}() RETURNS trigger
             LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-            SET search_path = pg_catalog SET TimeZone = 'UTC' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
+            SET search_path = pg_catalog, pg_temp
+            SET TimeZone = 'UTC' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
             AS $trigger$
                 {declare}
                 BEGIN

@@ -44,7 +44,8 @@ CREATE TABLE public.sync_checkpoints (
 );
 
 -- Refuses a snapshot that has lost sight of something: whoever read it after its predecessor would step back.
-CREATE FUNCTION syncing.guard_checkpoint() RETURNS trigger LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+CREATE FUNCTION syncing.guard_checkpoint() RETURNS trigger LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     predecessor pg_snapshot := (SELECT c.snapshot FROM public.sync_checkpoints c ORDER BY c.id DESC LIMIT 1);
 BEGIN
@@ -75,7 +76,7 @@ CREATE FUNCTION syncing.uuid_or_null(v text) RETURNS uuid LANGUAGE sql IMMUTABLE
 
 CREATE FUNCTION syncing.current_actor() RETURNS syncing.actor LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    setting text := pg_catalog.current_setting('claudia.actor', true);
+    setting pg_catalog.text := pg_catalog.current_setting('claudia.actor', true);
     actor   syncing.actor;
 BEGIN
     IF setting <> '' THEN
@@ -104,7 +105,7 @@ END $$;
 
 -- All shapes of the table are staged anew: what happened cannot be told by rows (TRUNCATE, DDL, a new declaration).
 CREATE FUNCTION syncing.log_reset(table_name text) RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-    SET search_path = pg_catalog AS $$
+    SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     INSERT INTO public.sync_events (table_name, op) VALUES (log_reset.table_name, 'R');
     PERFORM syncing.poke();
