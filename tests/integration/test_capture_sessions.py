@@ -1,4 +1,4 @@
-"""The log is the same whatever the writer's session says: its settings, its search_path, its role, its own operators."""
+"""The log is the same whatever the writer's session says: settings, search_path, role, operators of its own."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ HOSTILE = """
     CREATE FUNCTION hostile.lower(text) RETURNS text LANGUAGE sql AS 'SELECT hostile.trap()';
     CREATE FUNCTION hostile.btrim(text) RETURNS text LANGUAGE sql AS 'SELECT hostile.trap()';
     CREATE FUNCTION hostile.current_setting(text, boolean) RETURNS text LANGUAGE sql AS 'SELECT hostile.trap()';
-    CREATE FUNCTION hostile.statement_timestamp() RETURNS timestamptz LANGUAGE sql AS 'SELECT hostile.trap()::timestamptz';
+    CREATE FUNCTION hostile.statement_timestamp() RETURNS text LANGUAGE sql AS 'SELECT hostile.trap()';
     CREATE FUNCTION hostile.two(text, text) RETURNS text LANGUAGE sql AS 'SELECT hostile.trap()';
     CREATE FUNCTION hostile.same(uuid, uuid) RETURNS boolean LANGUAGE sql AS 'SELECT hostile.trap()::boolean';
     CREATE FUNCTION hostile.same(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT hostile.trap()::boolean';
