@@ -86,11 +86,14 @@ def test_what_says_nothing_does_no_harm(shelf: dict[str, Project], text: str) ->
 
 
 def test_a_highlight_cannot_bring_markup_along() -> None:
-    ProjectFactory(name="Panel", description=f"<script>alert(1)</script> {FOUND}trap{END} panel & <b>panel</b>")
+    ProjectFactory(name="Panel", description=f"<script>alert(1)</script> {FOUND}trap{END} panel & <b>panel</b> <img src=x & panel")
     html = highlight_html(Project.objects.search("panel").get().highlight)
     assert "<mark>Panel</mark>" in html
     assert "<script>" not in html
     assert "<b>" not in html
+    assert "<img" not in html
+    assert "&lt;img" in html
+    assert "&amp;" in html
     assert "<mark>trap" not in html
     assert html.count("<mark>") == html.count("</mark>")
 
