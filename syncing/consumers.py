@@ -88,7 +88,7 @@ class SyncConsumer(AsyncConsumer):
 
     async def opened(self) -> None:
         """The handshake: only with our subprotocol."""
-        if frames.SUBPROTOCOL not in self.scope["subprotocols"]:
+        if not settings.SYNC_ENABLED or frames.SUBPROTOCOL not in self.scope["subprotocols"]:
             await self.send({"type": "websocket.close"})
             return
         self.headers = dict(self.scope["headers"])

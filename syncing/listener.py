@@ -167,7 +167,10 @@ class Feed:
         while True:
             await self._walk_hot()
             if await self._walk_idle():
+                # Nothing is held and nothing asked until a poke, a wake or the slow poll finds something.
                 await self._sleep(self.poll_seconds or None)
+                while not await self._advance():
+                    await self._sleep(self.poll_seconds or None)
 
     async def _walk_hot(self) -> None:
         """Polls until nothing has happened for a while."""
@@ -300,7 +303,11 @@ class Feed:
     async def _hold_round(self) -> None:
         """A checkpoint that readers import before it is committed, so that they read exactly its state."""
         self._round_wanted = False
-        round_ = await self.audience.open_round()
+        try:
+            round_ = await self.audience.open_round()
+        except Exception as error:
+            self._put_off_round(error)
+            return
         if round_ is None:
             return
         try:
@@ -308,15 +315,16 @@ class Feed:
                 await self._lock(wait=True)
                 rows = await self._take_rows(always=True, export=True)
                 await round_.import_snapshot(rows[0][3])
-        except BaseException:
-            round_.abort()
-            raise
-        try:
             await self._deliver_taken(rows)
         except BaseException:
             round_.abort()
             raise
         round_.start(self._known)
+
+    def _put_off_round(self, error: Exception) -> None:
+        """Those who only follow must not suffer because nobody can be read for."""
+        logger.warning("feed: no reader for a snapshot: %s", error)
+        asyncio.get_running_loop().call_later(1.0, self.wake)
 
     # -- waiting and asking ------------------------------------------------------------------------------------------
 

@@ -142,7 +142,7 @@ class WatchedFeed(Feed, Watch):
     async def awake(self) -> None:
         """Keeps it hot from now on, and returns when it holds the gate."""
         self.stay_awake = True
-        self._wake.set()
+        self.wake()
         await self.until(lambda: self.holds_gate, "the feed holds the gate")
 
     async def walking(self) -> None:
