@@ -60,7 +60,7 @@ class SyncedModel(models.Model):
             for field in self._meta.concrete_fields
             if field.attname in self.__dict__
             and not field.generated
-            and (field.attname not in loaded or loaded[field.attname] != self.__dict__[field.attname])
+            and (field.attname not in loaded or differs(loaded[field.attname], self.__dict__[field.attname]))
         ]
 
     def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
@@ -80,6 +80,11 @@ class SyncedModel(models.Model):
         fields = None if fields is None else list(fields)
         super().refresh_from_db(using, fields, *args, **kwargs)
         self.remember(fields)
+
+
+def differs(one: object, another: object) -> bool:
+    """Whether two values may be stored differently: JSON tells 1 from true and from 1.0, Python's `==` does not."""
+    return one != another or repr(one) != repr(another)
 
 
 class SyncEvent(models.Model):
