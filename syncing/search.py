@@ -42,6 +42,8 @@ FEW = 3
 ALIKE = 0.4
 MAX_WORDS = 6
 MAX_SIMILAR = 200
+#: Of a longer text only the beginning is searched: a tsvector holds a megabyte, and no write may fail for it.
+SEARCHED_CHARACTERS = 50_000
 #: Of a longer text only the beginning is highlighted: ts_headline parses all that it is given.
 HIGHLIGHTED_CHARACTERS = 20_000
 
@@ -71,7 +73,9 @@ class SearchColumn(models.GeneratedField):
 
 def search_column(**weights: str) -> SearchColumn:
     """The column over these text columns, each with its weight, A (most) to D: `search_column(name="A", notes="B")`."""
-    vectors = [SearchVector(name, weight=weight, config=CONFIG) for name, weight in weights.items()]
+    vectors = [
+        SearchVector(Left(name, SEARCHED_CHARACTERS), weight=weight, config=CONFIG) for name, weight in weights.items()
+    ]
     return SearchColumn(expression=reduce(add, vectors))
 
 

@@ -4,6 +4,7 @@ import django.contrib.postgres.indexes
 import django.contrib.postgres.search
 import django.db.models.deletion
 import django.db.models.functions.datetime
+import django.db.models.functions.text
 import pgtrigger.compiler
 import pgtrigger.migrations
 from django.conf import settings
@@ -93,9 +94,13 @@ class Migration(migrations.Migration):
                     "search",
                     syncing.search.SearchColumn(
                         expression=django.contrib.postgres.search.CombinedSearchVector(
-                            django.contrib.postgres.search.SearchVector("name", config="english", weight="A"),
+                            django.contrib.postgres.search.SearchVector(
+                                django.db.models.functions.text.Left("name", 50000), config="english", weight="A"
+                            ),
                             "||",
-                            django.contrib.postgres.search.SearchVector("description", config="english", weight="B"),
+                            django.contrib.postgres.search.SearchVector(
+                                django.db.models.functions.text.Left("description", 50000), config="english", weight="B"
+                            ),
                             django.contrib.postgres.search.SearchConfig("english"),
                         )
                     ),

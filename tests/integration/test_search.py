@@ -86,7 +86,8 @@ def test_what_says_nothing_does_no_harm(shelf: dict[str, Project], text: str) ->
 
 
 def test_a_highlight_cannot_bring_markup_along() -> None:
-    ProjectFactory(name="Panel", description=f"<script>alert(1)</script> {FOUND}trap{END} panel & <b>panel</b> <img src=x & panel")
+    text = f"<script>alert(1)</script> {FOUND}trap{END} panel & <b>panel</b> <img src=x & panel"
+    ProjectFactory(name="Panel", description=text)
     html = highlight_html(Project.objects.search("panel").get().highlight)
     assert "<mark>Panel</mark>" in html
     assert "<script>" not in html
@@ -115,6 +116,12 @@ def test_the_index_follows_whoever_writes(shelf: dict[str, Project]) -> None:
     with connection.cursor() as cursor:
         cursor.execute("UPDATE projects SET description = 'zeppelin' WHERE name = 'Compiler'")
     assert names("zeppelins") == ["Compiler"]
+
+
+def test_a_text_of_many_words_is_stored_and_found_by_its_beginning() -> None:
+    words = " ".join(f"word{number}" for number in range(200_000))
+    ProjectFactory(name="Words", description=f"zeppelin {words} submarine")
+    assert names("zeppelin") == ["Words"]
 
 
 def test_a_row_is_loaded_without_its_vector(shelf: dict[str, Project]) -> None:
