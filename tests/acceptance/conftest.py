@@ -1,0 +1,39 @@
+"""One database with one real server a worker; some tests start more on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.acceptance.people import Cast
+from tests.acceptance.site import ServerProcess, Site, drop_database, make_database
+
+
+@pytest.fixture(scope="session")
+def site(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The database of this worker, migrated by its first server."""
+    name, url = make_database(server_url)
+    site = Site(url, tmp_path_factory.mktemp("site"))
+    try:
+        site.serve()
+        site.connect()
+        yield site
+    finally:
+        site.close()
+        drop_database(server_url, name)
+
+
+@pytest.fixture
+def server(site: Site) -> Iterator[ServerProcess]:
+    """The worker's first server, which nobody stops; no test may make it complain."""
+    server = site.servers[0]
+    before = len(server.complaints())
+    yield server
+    assert server.complaints()[before:] == []
+
+
+@pytest.fixture
+def cast(site: Site) -> Cast:
+    """A new cast for each test, so that tests do not see each other's rows."""
+    return Cast.enter(site)
