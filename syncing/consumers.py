@@ -46,11 +46,11 @@ MUTATIONS_PER_SECOND = 50.0
 class Authenticator(Protocol):
     """Who is it? Given by the project, which knows its users."""
 
-    async def by_token(self, token: str) -> Identity | None:
-        """The owner of an API token that is valid now."""
+    async def by_token(self, token: str) -> Identity | CloseCode:
+        """The owner of an API token that is valid now, else why not."""
 
-    async def by_cookie(self, headers: Mapping[bytes, bytes]) -> Identity | None:
-        """The user of the browser's session."""
+    async def by_cookie(self, headers: Mapping[bytes, bytes]) -> Identity | CloseCode:
+        """The user of the browser's session, else why not."""
 
     async def verify(self, identity: Identity) -> CloseCode | None:
         """Why the client may not go on, if it may not."""
@@ -168,7 +168,8 @@ class SyncConsumer(AsyncConsumer):
             raise BadFrame("hello was said already.")
         began = time.monotonic()
         identity = await self._identify(frame.token)
-        if identity is None:
+        if isinstance(identity, CloseCode):
+            self.link.close(identity)
             return
         if self._deadline:
             self._deadline.cancel()
@@ -186,21 +187,17 @@ class SyncConsumer(AsyncConsumer):
         server = frames.Server(version=VERSION)
         self.link.write(encode(frames.Welcome(user=person, client=frame.client, server=server, limits=limits)))
 
-    async def _identify(self, token: str | None) -> Identity | None:
-        """By token of the frame, else of the header, else by the browser's session; closes if there is none."""
+    async def _identify(self, token: str | None) -> Identity | CloseCode:
+        """By token of the frame, else of the header, else by the browser's session."""
         scheme, _, value = self.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         if token is None and scheme.lower() == "bearer":
             token = value.strip()
         if token is not None:
-            identity = await self.authenticator.by_token(token)
-        else:
-            identity = await self.authenticator.by_cookie(self.headers)
-            if identity and not self.authenticator.origin_allowed(self.headers):
-                self.link.close(CloseCode.FORBIDDEN)
-                return None
-        if identity is None:
-            self.link.close(CloseCode.NOT_AUTHENTICATED)
-        return identity
+            return await self.authenticator.by_token(token)
+        # Whose session it is must not be learned by a page of another origin, not even that it is good.
+        if not self.authenticator.origin_allowed(self.headers):
+            return CloseCode.FORBIDDEN
+        return await self.authenticator.by_cookie(self.headers)
 
     async def verify(self) -> CloseCode | None:
         """Whether the client may go on."""
@@ -208,11 +205,15 @@ class SyncConsumer(AsyncConsumer):
 
     async def on_token(self, frame: frames.Token) -> None:
         """Another token of the same user takes the place of how the client came in."""
+        connection, began = self.known, time.monotonic()
         identity = await self.authenticator.by_token(frame.token)
-        if identity is None or identity.user != self.known.user:
+        if isinstance(identity, CloseCode):
+            self.link.close(identity)
+        elif identity.user != connection.user:
             self.link.close(CloseCode.NOT_AUTHENTICATED)
-            return
-        self.known.identity = identity
+        else:
+            connection.identity = identity
+            self.hub.check(connection, since=began)
 
     async def on_subscribe(self, frame: frames.Subscribe) -> None:
         """Each subscription is answered by itself; the first that come may be resumed."""

@@ -39,6 +39,7 @@ QUIET = 50.0
 #: A client that does not read for this long is closed.
 TOO_SLOW = 30.0
 TICK = 5.0
+ASK_AGAIN = 1.0
 LONGEST_RETRY = 30.0
 THIN_EVERY = 60.0
 
@@ -113,6 +114,10 @@ class Hub:
         self.connections.add(connection)
         self._by_user[connection.user].add(connection)
         self.clients.note(connection, "")
+        self.check(connection, since=since)
+
+    def check(self, connection: Connection, *, since: float) -> None:
+        """Asks whether the client may go on, if that may have changed since it was asked."""
         if self._access_changed_at >= since:
             self.spawn(self._verify([connection]))
 
@@ -306,9 +311,23 @@ class Hub:
             self.spawn(self._verify(concerned))
 
     async def _verify(self, connections: Iterable[Connection]) -> None:
-        for connection in connections:
-            if not connection.closed and (code := await connection.verify()):
-                connection.close(code)
+        """Closes those that may not go on; who cannot be asked about now is asked about again."""
+        unsettled = [connection for connection in connections if not await self._settled(connection)]
+        if unsettled:
+            await asyncio.sleep(ASK_AGAIN)
+            self.spawn(self._verify(unsettled))
+
+    async def _settled(self, connection: Connection) -> bool:
+        if connection.closed:
+            return True
+        try:
+            code = await connection.verify()
+        except Exception:
+            logger.warning("whether a client may go on cannot be found out now", exc_info=True)
+            return False
+        if code:
+            connection.close(code)
+        return True
 
     # -- rounds --------------------------------------------------------------------------------------------------------
 
@@ -447,7 +466,7 @@ class Hub:
             for connection in list(self.connections):
                 expires_at = connection.identity.expires_at
                 if expires_at is not None and expires_at <= time.time():
-                    connection.close(CloseCode.NOT_AUTHENTICATED)
+                    self.spawn(self._verify([connection]))  # a session may have been prolonged
                 elif connection in self._live and now - connection.told_at > QUIET and self.position:
                     connection.write(*StepFrames(self.position.cursor).frames())
             await self._keep_house("clients could not be noted", self.clients.flush())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from channels.routing import URLRouter
 from django.urls import path, re_path
@@ -14,7 +14,7 @@ from syncing.consumers import Authenticator, SyncConsumer
 def sync_routes(authenticator: Authenticator) -> Any:
     """An ASGI application for WebSockets."""
     sync = SyncConsumer.as_asgi(authenticator=authenticator)
-    return URLRouter([path("ws/sync/", sync), re_path("", refuse)])
+    return URLRouter([path("ws/sync/", sync), re_path("", cast(Any, refuse))])
 
 
 async def refuse(scope: Any, receive: Any, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
