@@ -24,6 +24,12 @@ def site(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         drop_database(server_url, name)
 
 
+@pytest.fixture(scope="session")
+def hasty(site: Site) -> ServerProcess:
+    """Another server, which loses its patience within two seconds and looks at the clock four times a second."""
+    return site.serve(hasty=True)
+
+
 @pytest.fixture
 def server(site: Site) -> Iterator[ServerProcess]:
     """The worker's first server, which nobody stops; no test may make it complain."""
