@@ -17,8 +17,9 @@ from syncing.databases import conninfo
 from syncing.listener import Feed, Round
 from syncing.log import Event, Step
 
-#: After this long, what is awaited will not come.
-PATIENCE = 10.0
+#: After this long, what is awaited will not come. A feed falls asleep only when all older transactions of the server
+#: are over, those of tests beside this one too.
+PATIENCE = 30.0
 Database = psycopg.AsyncConnection[Any]
 
 
