@@ -1,0 +1,105 @@
+"""A child that is written while its parent moves ends in the new scope, whoever comes first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from threading import Thread
+from typing import Any
+
+import psycopg
+import pytest
+
+from conversations.models import Session
+from syncing.databases import conninfo
+from tests.factories import MemoryFactory, MessageFactory, ProjectFactory, SessionFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Connection = psycopg.Connection[Any]
+MOVE = "UPDATE sessions SET project_id = %(project)s WHERE id = %(session)s"
+CHILDREN = {
+    "a new message": "INSERT INTO messages (session_id, role) VALUES (%(session)s, 'user')",
+    "a new memory": "INSERT INTO memory (key, type, session_id) VALUES ('k', 'session_context', %(session)s)",
+    "a message from elsewhere": "UPDATE messages SET session_id = %(session)s WHERE session_id = %(other)s",
+    "a memory from elsewhere": "UPDATE memory SET session_id = %(session)s WHERE session_id = %(other)s",
+}
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Connection, Connection]]:
+    with psycopg.connect(conninfo("first")) as first, psycopg.connect(conninfo("second")) as second:
+        yield first, second
+
+
+@pytest.fixture
+def world(db: None) -> dict[str, object]:
+    session, other = SessionFactory(), SessionFactory()
+    MessageFactory(session=other)
+    MemoryFactory(session=other, user=None)
+    return {"session": session.pk, "other": other.pk, "project": ProjectFactory().pk}
+
+
+def waits_for(second: Connection, work: Callable[[], object]) -> Future[object]:
+    """Runs `work` on the second connection, in a thread; returns when it waits for a lock."""
+    future: Future[object] = Future()
+    Thread(target=lambda: future.set_result(work()), daemon=True).start()
+    with psycopg.connect(conninfo("watcher"), autocommit=True) as watcher:
+        while not future.done():
+            row = watcher.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'",
+                [second.info.backend_pid],
+            ).fetchone()
+            if row and row[0]:
+                return future
+    raise AssertionError("it did not wait")
+
+
+def scopes(world: dict[str, object]) -> set[str]:
+    """Of the session, its messages and its memories."""
+    session = Session.objects.get(pk=world["session"])
+    return {
+        session.scope,
+        *session.messages.values_list("scope", flat=True),
+        *session.memories.values_list("scope", flat=True),
+    }
+
+
+@pytest.mark.parametrize("child", CHILDREN)
+def test_written_after_the_move_and_before_its_commit(
+    pair: tuple[Connection, Connection], world: dict[str, object], child: str
+) -> None:
+    mover, writer = pair
+    mover.execute(MOVE, world)
+    writing = waits_for(writer, lambda: writer.execute(CHILDREN[child], world))
+    mover.commit()
+    writing.result(timeout=10)
+    writer.commit()
+    assert scopes(world) == {f"p:{world['project']}"}
+
+
+@pytest.mark.parametrize("child", CHILDREN)
+def test_written_before_the_move_and_committed_after_it_began(
+    pair: tuple[Connection, Connection], world: dict[str, object], child: str
+) -> None:
+    mover, writer = pair
+    writer.execute(CHILDREN[child], world)
+    moving = waits_for(mover, lambda: mover.execute(MOVE, world))
+    writer.commit()
+    moving.result(timeout=10)
+    mover.commit()
+    assert scopes(world) == {f"p:{world['project']}"}
+
+
+@pytest.mark.parametrize("child", CHILDREN)
+def test_a_move_that_is_rolled_back_leaves_the_child_where_the_session_is(
+    pair: tuple[Connection, Connection], world: dict[str, object], child: str
+) -> None:
+    mover, writer = pair
+    mover.execute(MOVE, world)
+    writing = waits_for(writer, lambda: writer.execute(CHILDREN[child], world))
+    mover.rollback()
+    writing.result(timeout=10)
+    writer.commit()
+    (scope,) = scopes(world)
+    assert scope.startswith("u:")
