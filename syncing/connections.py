@@ -23,6 +23,10 @@ class Link(Protocol):
     def paused(self) -> bool:
         """The client does not read as fast as it is written to."""
 
+    @property
+    def sent(self) -> int:
+        """Bytes that the client has taken so far; asked only while it is paused."""
+
     def write(self, frame: bytes) -> None:
         """Sends a text frame, or keeps it until the client reads."""
 
@@ -78,7 +82,8 @@ class Connection:
 
     verify: asks whether the client may go on; else why not. held: the scopes of which the client has all rows of its
     ready shapes. behind: nothing more is sent until the client has read what was. resume: the cursor that the client
-    came with, until it is judged. failures: stagings in a row that came to nothing. job, staging: what is being read
+    came with, until it is judged. stuck: how much a paused client had taken, and when that was last seen to grow
+    (monotonic). failures: stagings in a row that came to nothing. job, staging: what is being read
     for it (see `staging`), and the task that does it.
     """
 
@@ -95,6 +100,7 @@ class Connection:
     subscribed_once: bool = False
     behind: bool = False
     closed: bool = False
+    stuck: tuple[int, float] | None = None
     failures: int = 0
     job: Any = None
     staging: asyncio.Task[None] | None = None
@@ -119,6 +125,14 @@ class Connection:
         self.told_at = time.monotonic()
         for frame in frames:
             self.link.write(frame)
+
+    def stuck_for(self, now: float) -> float:
+        """For how many seconds it has read nothing of what waits for it."""
+        if not self.link.paused:
+            self.stuck = None
+        elif self.stuck is None or self.stuck[0] != self.link.sent:
+            self.stuck = (self.link.sent, now)
+        return now - self.stuck[1] if self.stuck else 0.0
 
     def close(self, code: int) -> None:
         """Once."""

@@ -35,7 +35,7 @@ from syncing.transport import EXTENSION, QueueLink, ServerLink
 logger = logging.getLogger(__name__)
 
 HELLO_WITHIN = 10.0
-#: Refused frames after which a client that goes on is closed.
+#: Frames over the rate after which a client is closed; one a second is forgiven.
 PATIENCE = 100
 VERSION = "1"
 #: Of issues to come; told in `welcome`, so that clients can be written for them.
@@ -70,7 +70,7 @@ class SyncConsumer(AsyncConsumer):
         self.connection: Connection | None = None
         self.link: ServerLink | QueueLink
         self._bucket = Bucket(settings.SYNC_FRAMES_PER_SECOND, burst=2 * settings.SYNC_FRAMES_PER_SECOND)
-        self._refused = 0
+        self._patience = Bucket(1, burst=PATIENCE)
         self._deadline: asyncio.TimerHandle | None = None
 
     async def dispatch(self, message: dict[str, Any]) -> None:
@@ -99,11 +99,18 @@ class SyncConsumer(AsyncConsumer):
 
     async def received(self, message: Mapping[str, Any]) -> None:
         """A frame: parsed, counted against the rate, given to its method. Errors leave the connection alone."""
+        self.link.taken()
+        try:
+            await self.link.drained()  # who does not read the answers gets no more of them
+        except ConnectionError:
+            return
+        if self.link.closed:
+            return
         text = message.get("text")
         if text is None:
             self.link.close(CloseCode.BAD_FRAME)
             return
-        if len(text) > settings.SYNC_FRAME_BYTES:
+        if len(text.encode()) > settings.SYNC_FRAME_BYTES:  # where the server does not know the limit
             self.link.close(CloseCode.FRAME_TOO_LARGE)
             return
         try:
@@ -128,8 +135,7 @@ class SyncConsumer(AsyncConsumer):
         await getattr(self, f"on_{type(frame).__name__.lower()}")(frame)
 
     async def _refuse(self, wait: float) -> None:
-        self._refused += 1
-        if self._refused > PATIENCE:
+        if self._patience.take():
             self.link.close(CloseCode.RATE_LIMITED)
             return
         self.tell(RateLimited(), retry_after=round(wait, 3))

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 #: A quiet connection hears its cursor at least this often, in seconds (the protocol promises a minute).
 QUIET = 50.0
-#: A client that does not read for this long is closed.
+#: A client that reads nothing for this long of what waits for it is closed.
 TOO_SLOW = 30.0
 TICK = 5.0
 ASK_AGAIN = 1.0
@@ -445,16 +445,12 @@ class Hub:
 
     async def _wait_for(self, connection: Connection) -> None:
         try:
-            async with asyncio.timeout(TOO_SLOW):
-                await connection.link.drained()
-        except TimeoutError:
-            connection.close(CloseCode.TOO_SLOW)
+            await connection.link.drained()
         except ConnectionError:
-            pass
-        else:
-            if connection.behind:
-                connection.behind = False
-                self.want(connection)
+            return
+        if connection.behind:
+            connection.behind = False
+            self.want(connection)
 
     # -- time --------------------------------------------------------------------------------------------------------
 
@@ -465,7 +461,9 @@ class Hub:
             now = time.monotonic()
             for connection in list(self.connections):
                 expires_at = connection.identity.expires_at
-                if expires_at is not None and expires_at <= time.time():
+                if connection.stuck_for(now) > TOO_SLOW:
+                    connection.close(CloseCode.TOO_SLOW)
+                elif expires_at is not None and expires_at <= time.time():
                     self.spawn(self._verify([connection]))  # a session may have been prolonged
                 elif connection in self._live and now - connection.told_at > QUIET and self.position:
                     connection.write(*StepFrames(self.position.cursor).frames())

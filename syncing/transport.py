@@ -19,12 +19,17 @@ from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
 from django.conf import settings
 
 from syncing.frames import CloseCode
+from syncing.rates import Bucket
 
 logger = logging.getLogger(__name__)
 
 EXTENSION = "claudia.link"
 #: Bytes that may wait for a client before it counts as not reading, where the server does not tell by itself.
 HIGH_WATER = 256 * 1024
+#: Frames of one client that may wait to be handled; then nothing more is read from its socket.
+WAITING_FRAMES = 4
+#: Pings of the WebSocket itself, from one client in a second.
+PINGS_PER_SECOND = 10.0
 
 
 def framed(payload: bytes) -> bytes:
@@ -74,27 +79,52 @@ class ServerLink:
     def __init__(self, protocol: PushProtocol) -> None:
         self._protocol = protocol
         self._gate = Gate()
+        self._written = 0
+        self._reading = True
 
     @property
     def paused(self) -> bool:
         """The client does not read as fast as it is written to."""
         return self._gate.paused
 
+    @property
+    def closed(self) -> bool:
+        """Nothing goes out any more."""
+        return bool(self._protocol.state != WebSocketProtocol.STATE_OPEN)
+
+    @property
+    def sent(self) -> int:
+        """Bytes that the client has taken so far: if they grow, it reads, however slowly."""
+        transport = self._protocol.transport
+        return self._written - len(transport.dataBuffer) + transport.offset - transport._tempDataLen
+
     def write(self, frame: bytes) -> None:
         """Sends a text frame."""
-        if self._protocol.state == WebSocketProtocol.STATE_OPEN:
-            self._protocol.transport.write(framed(frame))
+        if not self.closed:
+            data = framed(frame)
+            self._written += len(data)
+            self._protocol.transport.write(data)
+
+    def arrived(self) -> None:
+        """Another frame of the client waits to be handled. Daphne's queue has no bound: this is it."""
+        if self._reading and self._protocol.application_queue.qsize() >= WAITING_FRAMES:
+            self._reading = False
+            self._protocol.transport.pauseProducing()
+
+    def taken(self) -> None:
+        """A frame of the client is being handled."""
+        if not self._reading and self._protocol.application_queue.qsize() < WAITING_FRAMES and not self.closed:
+            self._reading = True
+            self._protocol.transport.resumeProducing()
 
     async def drained(self) -> None:
         """Returns when the client has read most of what was sent; ConnectionError when it is gone."""
         await self._gate.drained()
 
     def close(self, code: int) -> None:
-        """Closes with a code; a client that does not read is cut off, since it would not read the code either."""
+        """Closes with a code, after what was written before; who has not answered after a second is cut off."""
         # Not sendClose(): it refuses 1012, and every code that is not a plain int.
         self._protocol.sendCloseFrame(code=int(code))
-        if self._gate.paused:
-            self._protocol.transport.abortConnection()
 
     # What Twisted calls.
 
@@ -143,6 +173,7 @@ class PushProtocol(WebSocketProtocol):
     @server.setter
     def server(self, server: Any) -> None:
         self.link = ServerLink(self)
+        self._pings = Bucket(PINGS_PER_SECOND, burst=10 * PINGS_PER_SECOND)
         self._server = _Introduction(server, self)
 
     def onOpen(self) -> None:
@@ -158,9 +189,26 @@ class PushProtocol(WebSocketProtocol):
             self.link.stopProducing()
             super().onClose(wasClean, code, reason)
 
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        """No more frames are read than are handled."""
+        super().onMessage(payload, isBinary)
+        self.link.arrived()
+
+    def onPing(self, payload: bytes) -> None:
+        """Answered, but not endlessly, and not to a client that does not read the answers."""
+        if self._pings.take():
+            self.link.close(CloseCode.RATE_LIMITED)
+        elif not self.link.paused:
+            super().onPing(payload)
+
+    def _invalid_payload(self, reason: str) -> bool:
+        self.failedByMe = True
+        self.sendCloseFrame(int(CloseCode.BAD_FRAME), b"a text frame is UTF-8")
+        return False
+
     def _max_message_size_exceeded(self, msg_size: int, max_size: int, reason: str) -> None:
         self.failedByMe = True
-        self.sendCloseFrame(CloseCode.FRAME_TOO_LARGE, f"a frame has at most {max_size} bytes".encode())
+        self.sendCloseFrame(int(CloseCode.FRAME_TOO_LARGE), f"a frame has at most {max_size} bytes".encode())
 
 
 def use_push_protocol() -> None:
@@ -177,6 +225,8 @@ class QueueLink:
         self._gate = Gate()
         self._queue: deque[bytes | int] = deque()
         self._bytes = 0
+        self.sent = 0
+        self.closed = False
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -198,9 +248,14 @@ class QueueLink:
     def close(self, code: int) -> None:
         """After what was written before."""
         self._put(code)
+        self.closed = True
+
+    def taken(self) -> None:
+        """The ASGI server alone knows how many frames wait."""
 
     def end(self) -> None:
         """The client is gone."""
+        self.closed = True
         self._gate.end()
         self._queue.clear()
 
@@ -220,6 +275,7 @@ class QueueLink:
                     return
                 await self._send(item)
                 self._bytes -= len(item)
+                self.sent += len(item)
                 if self._gate.paused and self._bytes < HIGH_WATER // 2:
                     self._gate.resume()
         except Exception:
