@@ -85,14 +85,15 @@ NEWEST = "SELECT id, mark, snapshot::text FROM public.sync_checkpoints ORDER BY 
 AT = "SELECT id, mark, snapshot::text FROM public.sync_checkpoints WHERE id <= %s ORDER BY id DESC LIMIT 1"
 
 # Old checkpoints become sparse: one in ten seconds after a minute. The first of a mark always stays, since a cursor is
-# judged by the mark of the newest kept checkpoint before it.
+# judged by the mark of the newest kept checkpoint before it; so does the newest, however old: without it the feed
+# would take its own position for one that was rolled back.
 THIN = """
     DELETE FROM public.sync_checkpoints WHERE id IN (
         SELECT id FROM (
             SELECT id, opens_mark,
                 row_number() OVER (PARTITION BY date_bin('10 s', created_at, 'epoch') ORDER BY id) AS nth
             FROM public.sync_checkpoints WHERE created_at < clock_timestamp() - interval '1 minute') AS old
-        WHERE nth > 1 AND NOT opens_mark)
+        WHERE nth > 1 AND NOT opens_mark AND id < (SELECT max(id) FROM public.sync_checkpoints))
 """
 
 
