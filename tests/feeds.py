@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import psycopg
@@ -17,10 +17,10 @@ from syncing.databases import conninfo
 from syncing.listener import Feed, Round
 from syncing.log import Event, Step
 
-#: After this long, what is awaited will not come. A feed falls asleep only when all older transactions of the server
-#: are over, those of tests beside this one too.
-PATIENCE = 30.0
+#: After this long, what is awaited will not come.
+PATIENCE = 20.0
 Database = psycopg.AsyncConnection[Any]
+Watched = TypeVar("Watched", bound="WatchedFeed")
 
 
 class Watch:
@@ -136,22 +136,21 @@ class WatchedFeed(Feed, Watch):
         """Of its backend."""
         return self.connection.info.backend_pid
 
-    async def asleep(self) -> None:
-        """Returns when it waits for a notification."""
-        await self.until(lambda: self.state == "asleep", "the feed falls asleep")
+    async def idle(self) -> None:
+        """Lets it go idle, and returns when it has opened the gate and looked twice.
+
+        Whether it then sleeps depends on the server's other transactions, those of tests beside this one too.
+        """
+        self.stay_awake = False
+        await self.until(lambda: self.state != "hot", "the feed goes idle")
+        seen = self.polls
+        await self.until(lambda: self.polls > seen + 1 or self.state == "asleep", "the feed looks again")
 
     async def awake(self) -> None:
         """Keeps it hot from now on, and returns when it holds the gate."""
         self.stay_awake = True
         self.wake()
         await self.until(lambda: self.holds_gate, "the feed holds the gate")
-
-    async def walking(self) -> None:
-        """Lets it go idle, and returns when it has opened the gate and looked."""
-        self.stay_awake = False
-        await self.until(lambda: self.state != "hot", "the feed goes idle")
-        seen = self.polls
-        await self.until(lambda: self.polls > seen + 1 or self.state == "asleep", "the feed looks again")
 
     async def _pass(self, place: str) -> None:
         if stop := self._stops.pop(place, None):
@@ -196,8 +195,22 @@ class WatchedFeed(Feed, Watch):
         await super()._deliver_taken(rows)
 
 
+class SleepsAtOnce(WatchedFeed):
+    """Opens the gate and sleeps, where the feed waits for the transactions that could have seen it closed.
+
+    For tests that need a sleeping feed whatever else runs on the server; and to show what the waiting is for.
+    """
+
+    async def _row(self, sql: str, **named: Any) -> tuple[Any, ...]:
+        return ("0",) if sql == "SELECT pg_current_xact_id()::text" else await super()._row(sql, **named)
+
+    async def asleep(self) -> None:
+        """Returns when it waits for a notification."""
+        await self.until(lambda: self.state == "asleep", "the feed falls asleep")
+
+
 @asynccontextmanager
-async def running(feed: WatchedFeed) -> AsyncIterator[WatchedFeed]:
+async def running(feed: Watched) -> AsyncIterator[Watched]:
     """Runs the feed; it has its first position when this is entered."""
     task = asyncio.create_task(feed.run())
     try:

@@ -91,7 +91,7 @@ async def test_a_feed_asks_for_read_committed_whatever_the_database_says() -> No
         await database.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
         try:
             async with following() as feed:
-                await feed.asleep()
+                await feed.idle()
                 settings = await (
                     await feed.connection.execute(
                         "SELECT current_setting('transaction_isolation'), current_setting('synchronous_commit')"
@@ -188,12 +188,11 @@ async def test_nothing_is_delivered_before_its_checkpoint_is_committed() -> None
 
 async def test_no_checkpoint_is_taken_when_nothing_is_new() -> None:
     async with following() as feed, connected() as (writer,):
-        await feed.asleep()
+        await feed.idle()
         async with writer.transaction(force_rollback=True):
             await add(writer)
         async with writer.transaction():
             await writer.execute("CREATE TEMPORARY TABLE nothing_of_ours () ON COMMIT DROP")
         await feed.awake()
-        await feed.walking()
-        await feed.asleep()
+        await feed.idle()
         assert len(feed.recorder.steps) == 1

@@ -121,7 +121,6 @@ async def test_two_processes_deliver_everything_exactly_once_and_in_order(kills:
 
             killing = asyncio.create_task(kill())
             await asyncio.gather(killing, *map(write, writers, rows))
-            await asyncio.gather(*(feed.asleep() for feed in feeds))
             last = await add(first)
             for feed in feeds:
                 await feed.recorder.has(last)

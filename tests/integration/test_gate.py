@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import Any
 
 import psycopg
 import pytest
 
-from tests.feeds import Database, Eavesdropper, WatchedFeed, add, ask, blocked, connected, following, pid_of, running
+from tests.feeds import (
+    Database,
+    Eavesdropper,
+    SleepsAtOnce,
+    WatchedFeed,
+    add,
+    ask,
+    blocked,
+    connected,
+    following,
+    pid_of,
+    running,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -43,7 +54,7 @@ async def test_a_write_that_is_rolled_back_notifies_nobody() -> None:
 
 async def test_a_feed_that_is_awake_holds_the_gate_and_one_asleep_does_not() -> None:
     async with following() as feed, connected(2) as (writer, observer), Eavesdropper.listening() as pokes:
-        await feed.asleep()
+        await feed.idle()
         assert await ask(observer, HOLDERS) == []
         await feed.awake()
         assert await ask(observer, HOLDERS) == [feed.pid]
@@ -52,26 +63,14 @@ async def test_a_feed_that_is_awake_holds_the_gate_and_one_asleep_does_not() -> 
 
 
 async def test_a_write_wakes_a_sleeping_feed_without_a_slow_poll() -> None:
-    async with following() as feed, connected() as (writer,):
+    async with running(SleepsAtOnce()) as feed, connected() as (writer,):
         for _ in range(3):
             await feed.asleep()
             await feed.recorder.has(await add(writer))
 
 
-class SleepsAtOnce(WatchedFeed):
-    """Opens the gate and sleeps, where the feed waits for the transactions that saw it closed.
-
-    (The snapshot's xmax for a border comes to the same when the open transaction has the highest xid of the server,
-    which a test that is not alone on it cannot arrange.)
-    """
-
-    async def _row(self, sql: str, **named: Any) -> tuple[Any, ...]:
-        return ("0",) if sql == "SELECT pg_current_xact_id()::text" else await super()._row(sql, **named)
-
-
 async def write_under_a_closed_gate(feed: WatchedFeed, writer: Database) -> str:
     """A row that is written, without a poke, while the feed is awake; its transaction is left open."""
-    await feed.asleep()
     await feed.awake()
     await writer.execute("BEGIN")
     return await add(writer)
@@ -80,20 +79,19 @@ async def write_under_a_closed_gate(feed: WatchedFeed, writer: Database) -> str:
 async def test_what_was_written_under_a_closed_gate_and_commits_after_it_opened_is_delivered() -> None:
     async with following() as feed, connected(2) as (writer, observer), Eavesdropper.listening() as pokes:
         row = await write_under_a_closed_gate(feed, writer)
-        await feed.walking()
+        await feed.idle()
         assert feed.state == "walking", "the feed slept while a transaction could have seen the gate closed"
         assert await ask(observer, HOLDERS) == []
         await writer.execute("COMMIT")
         await feed.recorder.has(row)
         assert pid_of(writer) not in await pokes.heard(), "it was poked: the hole was not there"
-        await feed.asleep()
 
 
 async def test_a_feed_that_slept_at_once_would_strand_it() -> None:
     async with running(SleepsAtOnce()) as feed, connected() as (writer,), Eavesdropper.listening() as pokes:
         row = await write_under_a_closed_gate(feed, writer)
-        await feed.walking()
-        assert feed.state == "asleep"  # beside the open transaction
+        feed.stay_awake = False
+        await feed.asleep()  # beside the open transaction
         await writer.execute("COMMIT")
         assert pid_of(writer) not in await pokes.heard()
         assert feed.state == "asleep"
@@ -102,7 +100,7 @@ async def test_a_feed_that_slept_at_once_would_strand_it() -> None:
 
 async def test_a_feed_that_never_held_the_gate_waits_for_those_who_saw_it_closed_too() -> None:
     async with following() as feed, connected(2) as (writer, other), Eavesdropper.listening() as pokes:
-        await feed.asleep()
+        await feed.idle()
         assert await ask(other, CLOSE)
         stop = feed.stop_at("poll")
         feed.wake()
@@ -110,7 +108,7 @@ async def test_a_feed_that_never_held_the_gate_waits_for_those_who_saw_it_closed
         await writer.execute("BEGIN")
         row = await add(writer)
         stop.go()
-        await feed.walking()
+        await feed.idle()
         assert not feed.holds_gate
         await ask(other, OPEN)
         await writer.execute("COMMIT")
@@ -126,13 +124,13 @@ async def lose_a_poke(writer: Database) -> str:
 
 
 async def test_the_slow_poll_heals_a_lost_poke() -> None:
-    async with following(poll_seconds=0.1) as feed, connected() as (writer,):
+    async with running(SleepsAtOnce(poll_seconds=0.1)) as feed, connected() as (writer,):
         await feed.asleep()
         await feed.recorder.has(await lose_a_poke(writer))
 
 
 async def test_without_a_slow_poll_the_next_poke_brings_what_a_lost_one_left() -> None:
-    async with following() as feed, connected() as (writer,), Eavesdropper.listening() as pokes:
+    async with running(SleepsAtOnce()) as feed, connected() as (writer,), Eavesdropper.listening() as pokes:
         await feed.asleep()
         lost = await lose_a_poke(writer)
         assert await pokes.heard() == []
@@ -142,9 +140,7 @@ async def test_without_a_slow_poll_the_next_poke_brings_what_a_lost_one_left() -
 
 
 async def test_a_checkpoint_of_one_process_wakes_the_others() -> None:
-    async with following() as awake, following() as sleeping, connected() as (writer,):
-        await sleeping.asleep()
-        await awake.asleep()
+    async with following() as awake, running(SleepsAtOnce()) as sleeping, connected() as (writer,):
         await awake.awake()
         await sleeping.asleep()
         async with Eavesdropper.listening() as pokes:

@@ -1,0 +1,147 @@
+"""Which cursors are good, where they go on, and what thinning may take away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from syncing import log
+from syncing.cursor import Cursor
+from syncing.history import Past
+from syncing.log import Checkpoint
+from syncing.past import PastReader
+from tests.feeds import Database, add, ask, connected, following
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MINE, THEIRS, FOREIGN = "a" * 16, "b" * 16, "c" * 16
+INSERT = """
+    INSERT INTO sync_checkpoints (id, mark, opens_mark, snapshot, created_at)
+    VALUES (%s, %s, %s, pg_current_snapshot(), %s::timestamptz)
+    RETURNING snapshot::text
+"""
+LONG_AGO = "2026-01-01T00:00:00Z"
+
+
+@pytest.fixture
+async def database(transactional_db: None) -> AsyncIterator[Database]:
+    """No checkpoint is there."""
+    async with connected() as (database,):
+        await database.execute("DELETE FROM sync_checkpoints")
+        yield database
+        await database.execute("DELETE FROM sync_checkpoints")
+
+
+@pytest.fixture
+async def reader(database: Database) -> AsyncIterator[PastReader]:
+    """Reads the log."""
+    reader = PastReader({"users": {}}, batch_size=100)
+    reader.open()
+    yield reader
+    await asyncio.to_thread(reader.close)
+
+
+async def checkpoint(
+    database: Database, number: int, mark: str, *, opens: bool = False, at: str = LONG_AGO
+) -> Checkpoint:
+    """Takes one with this number, as of now."""
+    return Checkpoint(number, mark, await ask(database, INSERT, number, mark, opens, at))
+
+
+async def lineage(database: Database) -> Checkpoint:
+    """Checkpoints 10 to 15 of one mark and 16 and 17 of another, 12 and 13 thinned; gives the newest."""
+    for number in range(10, 16):
+        await checkpoint(database, number, MINE, opens=number == 10)
+    await checkpoint(database, 16, THEIRS, opens=True)
+    newest = await checkpoint(database, 17, THEIRS)
+    await database.execute("DELETE FROM sync_checkpoints WHERE id IN (12, 13)")
+    return newest
+
+
+@pytest.mark.parametrize(
+    ("cursor", "goes_on_from"),
+    [
+        pytest.param(Cursor(11, MINE), 11, id="a kept checkpoint"),
+        pytest.param(Cursor(17, THEIRS), 17, id="the newest"),
+        pytest.param(Cursor(13, MINE), 11, id="a thinned one, from the one before"),
+        pytest.param(Cursor(15, MINE), 15, id="the last of its mark"),
+        pytest.param(Cursor(16, THEIRS), 16, id="the first of its mark"),
+        pytest.param(Cursor(18, THEIRS), None, id="from the future"),
+        pytest.param(Cursor(16, MINE), None, id="of a history that was rolled back"),
+        pytest.param(Cursor(15, THEIRS), None, id="of a mark that began later"),
+        pytest.param(Cursor(12, FOREIGN), None, id="thinned, with a mark that was never here"),
+        pytest.param(Cursor(9, MINE), None, id="pruned"),
+        pytest.param(Cursor(0, MINE), None, id="from before all"),
+    ],
+)
+async def test_a_cursor_is_judged(
+    database: Database, reader: PastReader, cursor: Cursor, goes_on_from: int | None
+) -> None:
+    found = await reader.locate(cursor, await lineage(database))
+    assert (found and found.id) == goes_on_from
+
+
+async def test_a_thinned_cursor_goes_on_without_losing_an_event(database: Database, reader: PastReader) -> None:
+    await checkpoint(database, 10, MINE, opens=True)
+    rows = [await add(database)]
+    thinned = await checkpoint(database, 11, MINE)
+    rows.append(await add(database))
+    newest = await checkpoint(database, 12, MINE)
+    await database.execute("DELETE FROM sync_checkpoints WHERE id = 11")
+    start = await reader.locate(thinned.cursor, newest)
+    assert start is not None
+    past = await reader.between(start, newest)
+    assert past is not None
+    assert [row.event.row_id for row in past.events] == rows
+
+
+async def test_a_past_that_was_pruned_or_is_too_large_is_not_told(database: Database, reader: PastReader) -> None:
+    start = await checkpoint(database, 10, MINE, opens=True)
+    await add(database)
+    end = await checkpoint(database, 11, MINE)
+    assert await reader.between(start, start) == Past()
+    past = await reader.between(start, end)
+    assert past is not None
+    assert len(past.events) == 1
+    small = PastReader({"users": {}}, batch_size=0)
+    small.open()
+    assert await small.between(start, end) is None
+    await asyncio.to_thread(small.close)
+    await database.execute("DELETE FROM sync_checkpoints WHERE id = 10")
+    assert await reader.between(start, end) is None
+
+
+async def test_thinning_keeps_one_in_ten_seconds_the_first_of_each_mark_and_the_newest(
+    database: Database, reader: PastReader
+) -> None:
+    seconds = {10: 0, 11: 3, 12: 9, 13: 10, 14: 11, 15: 12, 16: 13, 17: 21, 18: 22, 19: 23}
+    for number, second in seconds.items():
+        mark = MINE if number < 15 else THEIRS
+        at = f"2026-01-01T00:00:{second:02}Z"
+        await checkpoint(database, number, mark, opens=number in (10, 15), at=at)
+    await reader.thin()
+    kept = await database.execute("SELECT id FROM sync_checkpoints ORDER BY id")
+    assert [number for (number,) in await kept.fetchall()] == [10, 13, 15, 17, 19]
+
+
+async def test_thinning_leaves_the_last_minute_alone(database: Database, reader: PastReader) -> None:
+    now = str(await ask(database, "SELECT now()::text"))
+    for number in range(10, 15):
+        await checkpoint(database, number, MINE, opens=number == 10, at=now)
+    await reader.thin()
+    assert await ask(database, "SELECT count(*) FROM sync_checkpoints") == 5
+
+
+async def test_a_feed_that_was_quiet_for_a_minute_survives_thinning(database: Database) -> None:
+    async with following() as feed:
+        for _ in range(3):
+            await feed.recorder.has(await add(database))
+        await feed.idle()
+        await database.execute("UPDATE sync_checkpoints SET created_at = %s", [LONG_AGO])
+        await database.execute(log.THIN)
+        row = await add(database)
+        await feed.recorder.has(row)
+        assert feed.recorder.breaks == 0
+        assert feed.connections == 1
