@@ -1,0 +1,147 @@
+// @ts-check
+/**
+ * The open session's transcript. The newest entries are drawn first and earlier ones as the reader goes up; a reader at
+ * the end stays there as new ones come, one who reads further up is left alone and told.
+ */
+
+import { entryElement } from "./entry.js";
+import { h } from "./dom.js";
+
+/** @typedef {import("./transcript.js").Entry} Entry */
+
+const PAGE = 80;
+const NEAR_END = 120;
+
+export class ConversationView {
+  #box;
+  #newest;
+  /** @type {Entry[]} */
+  #entries = [];
+  /** How many are drawn, counted from the end of those that were there when the session was opened. */
+  #from = 0;
+  /** @type {Map<string, {element: HTMLElement, stamp: string}>} */
+  #drawn = new Map();
+  #unfolded = new Set();
+  #earlier;
+  #list = h("div", { class: "entries" });
+  #end = h("div", { class: "end", "aria-hidden": "true" });
+
+  /** @param {HTMLElement} box in which it scrolls @param {HTMLElement} newest the button that leads to the end */
+  constructor(box, newest) {
+    this.#box = box;
+    this.#newest = newest;
+    this.#earlier = h("button", { class: "button quiet earlier", type: "button", onclick: () => this.#more() }, "Show earlier messages");
+    newest.addEventListener("click", () => this.toEnd());
+    box.addEventListener("scroll", () => this.atEnd && (newest.hidden = true), { passive: true });
+    new IntersectionObserver(([seen]) => seen.isIntersecting && this.#more(), { root: box, rootMargin: "600px 0px 0px" }).observe(this.#earlier);
+  }
+
+  /** Begin with another session. */
+  clear() {
+    this.#entries = [];
+    this.#from = 0;
+    this.#drawn.clear();
+    this.#unfolded.clear();
+    this.#newest.hidden = true;
+    this.#list.replaceChildren();
+    this.#box.replaceChildren(this.#earlier, this.#list, this.#end);
+    this.#earlier.hidden = true;
+  }
+
+  /** Something else than entries. @param {...Node} nodes */
+  say(...nodes) {
+    this.#newest.hidden = true;
+    this.#box.replaceChildren(...nodes);
+    this.#drawn.clear();
+    this.#list.replaceChildren();
+    this.#entries = [];
+  }
+
+  /** @param {Entry[]} entries @returns {Entry[]} those that are new at the end */
+  show(entries) {
+    const first = this.#entries.length === 0;
+    if (this.#list.parentNode !== this.#box) this.clear();
+    const wasAtEnd = this.atEnd;
+    const last = this.#entries.at(-1)?.message.sequence_number ?? Infinity;
+    const shift = first ? 0 : entries.filter(({ message }) => message.sequence_number <= last).length - this.#entries.length;
+    this.#from = first ? Math.max(0, entries.length - PAGE) : Math.max(0, this.#from + Math.min(0, shift));
+    this.#entries = entries;
+    this.#draw();
+    const added = first ? [] : entries.filter(({ message }) => message.sequence_number > last);
+    if (first || wasAtEnd) this.toEnd();
+    else if (added.length > 0) this.#newest.hidden = false;
+    return added;
+  }
+
+  get atEnd() {
+    return this.#box.scrollHeight - this.#box.scrollTop - this.#box.clientHeight < NEAR_END;
+  }
+
+  toEnd() {
+    this.#newest.hidden = true;
+    this.#box.scrollTop = this.#box.scrollHeight;
+  }
+
+  /** Put the keyboard on the next or the previous entry. @param {1 | -1} by */
+  move(by) {
+    const elements = /** @type {HTMLElement[]} */ ([...this.#list.children]);
+    const at = elements.findIndex((element) => element.contains(document.activeElement));
+    const next = at < 0 ? this.#firstInView(elements) : at + by;
+    if (next < 0) this.#more();
+    const target = elements[Math.max(0, Math.min(next, elements.length - 1))];
+    target?.focus({ preventScroll: true });
+    target?.scrollIntoView({ block: "nearest" });
+  }
+
+  get hasFocus() {
+    return this.#box.contains(document.activeElement);
+  }
+
+  /** @param {HTMLElement[]} elements */
+  #firstInView(elements) {
+    const top = this.#box.getBoundingClientRect().top;
+    return elements.findIndex((element) => element.getBoundingClientRect().bottom > top + 1);
+  }
+
+  #more() {
+    if (this.#from === 0) return;
+    const { scrollHeight, scrollTop } = this.#box;
+    this.#from = Math.max(0, this.#from - PAGE);
+    this.#draw();
+    // What is read stays where it is.
+    this.#box.scrollTop = scrollTop + this.#box.scrollHeight - scrollHeight;
+  }
+
+  #draw() {
+    const shown = this.#entries.slice(this.#from);
+    const ids = new Set(shown.map((entry) => entry.id));
+    for (const [id, { element }] of this.#drawn) {
+      if (ids.has(id)) continue;
+      element.remove();
+      this.#drawn.delete(id);
+    }
+    let place = this.#list.firstElementChild;
+    for (const entry of shown) {
+      const held = this.#drawn.get(entry.id);
+      let element = held?.element;
+      if (!element || held?.stamp !== entry.stamp) element = this.#renew(entry, element);
+      if (element === place) place = place.nextElementSibling;
+      else this.#list.insertBefore(element, place);
+    }
+    this.#earlier.hidden = this.#from === 0;
+  }
+
+  /** @param {Entry} entry @param {HTMLElement} [old] */
+  #renew(entry, old) {
+    const element = entryElement(entry, this.#unfolded);
+    const focused = old?.contains(document.activeElement);
+    this.#drawn.set(entry.id, { element, stamp: entry.stamp });
+    if (!old) return element;
+    // The old element's place is kept, and the keyboard with it.
+    old.replaceChildren(...element.childNodes);
+    old.className = element.className;
+    if (focused && !old.contains(document.activeElement)) old.focus({ preventScroll: true });
+    this.#drawn.set(entry.id, { element: old, stamp: entry.stamp });
+    return old;
+  }
+}
