@@ -16,6 +16,9 @@ def main() -> None:
     except ImproperlyConfigured as error:
         # An operator's typing error deserves its one sentence, not a traceback that hides it.
         sys.exit(f"claudia: {error}")
+    if len(sys.argv) > 1:
+        # What the command writes is logged as its own, and operators see in pg_stat_activity what it is.
+        settings.DATABASES["default"].setdefault("OPTIONS", {})["application_name"] = f"command {sys.argv[1]}"
     execute_from_command_line(sys.argv)
 
 

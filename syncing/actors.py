@@ -28,11 +28,22 @@ def acting(
     Nests: the outer actor is back when the inner block ends.
     """
     user_id = getattr(user, "pk", user) or ""
-    value = f"{user_id}/{client or ''}/{mutation or ''}/{origin.replace('/', ' ')[:200]}"
-    with transaction.atomic(using=using), connections[using].cursor() as cursor:
-        cursor.execute("SELECT coalesce(current_setting(%s, true), '')", [SETTING])
-        row = cursor.fetchone()
-        outer = row[0] if row else ""
+    value = f"{user_id}/{client or ''}/{mutation or ''}/{plain(origin)}"
+    connection = connections[using]
+    nested = connection.in_atomic_block
+    with transaction.atomic(using=using), connection.cursor() as cursor:
+        outer = ""
+        if nested:
+            cursor.execute("SELECT coalesce(current_setting(%s, true), '')", [SETTING])
+            row = cursor.fetchone()
+            outer = row[0] if row else ""
         cursor.execute("SELECT set_config(%s, %s, true)", [SETTING, value])
         yield
-        cursor.execute("SELECT set_config(%s, %s, true)", [SETTING, outer])
+        # The setting ends with the transaction. A transaction that is to be rolled back takes no more statements.
+        if nested and not connection.needs_rollback:
+            cursor.execute("SELECT set_config(%s, %s, true)", [SETTING, outer])
+
+
+def plain(origin: str) -> str:
+    """Fit for the setting: no separators, nothing that PostgreSQL refuses, and short."""
+    return "".join(sign if sign.isprintable() and sign != "/" else " " for sign in origin)[:200]

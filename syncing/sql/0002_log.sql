@@ -69,6 +69,7 @@ CREATE TABLE public.sync_cluster (
 );
 
 -- Who writes, from the setting `claudia.actor` (user/client/mutation/origin). Whatever stands in it, the write goes on.
+-- Who says nothing is known by the name of the application: `psql`, or a command of ours, which connects under its name.
 CREATE TYPE syncing.actor AS (user_id uuid, client_id uuid, mutation_id uuid, origin text);
 
 CREATE FUNCTION syncing.uuid_or_null(v text) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -77,14 +78,15 @@ CREATE FUNCTION syncing.uuid_or_null(v text) RETURNS uuid LANGUAGE sql IMMUTABLE
 CREATE FUNCTION syncing.current_actor() RETURNS syncing.actor LANGUAGE plpgsql STABLE AS $$
 DECLARE
     setting pg_catalog.text := pg_catalog.current_setting('claudia.actor', true);
-    actor   syncing.actor;
+    program pg_catalog.text := nullif(pg_catalog.current_setting('application_name'), '');
+    actor   syncing.actor   := ROW(NULL, NULL, NULL, program);
 BEGIN
     IF setting <> '' THEN
         actor := ROW(
             syncing.uuid_or_null(pg_catalog.split_part(setting, '/', 1)),
             syncing.uuid_or_null(pg_catalog.split_part(setting, '/', 2)),
             syncing.uuid_or_null(pg_catalog.split_part(setting, '/', 3)),
-            nullif(pg_catalog.split_part(setting, '/', 4), '')
+            coalesce(nullif(pg_catalog.split_part(setting, '/', 4), ''), program)
         );
     END IF;
     RETURN actor;
