@@ -423,7 +423,7 @@ class Hub:
         """What a connection that is not live was not told about the shapes that it shows; None if that is unknown."""
         if since is not None and job.missed is not None:
             return job.missed + since
-        if job.connection.position is None:
+        if job.connection.position is None or not job.live:
             return Past()
         # It fell behind while it was being staged.
         return job.history.since(job.connection.position)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 from syncing.connections import Connection, Identity, State
 from syncing.databases import conninfo
@@ -172,18 +171,37 @@ class World:
         """Everything committed is delivered, and nobody waits for anything."""
         row = self.admin.execute("UPDATE users SET name = name || '.' RETURNING pg_current_xact_id()::text").fetchone()
         assert row
-        async with asyncio.timeout(20):
-            while not self._settled(row[0]):  # noqa: ASYNC110 the truth is in the database
-                await asyncio.sleep(0.005)
+        try:
+            async with asyncio.timeout(20):
+                while not self._settled(row[0]):  # noqa: ASYNC110 the truth is in the database
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            raise AssertionError("; ".join(self._tell(client) for client in self.clients)) from None
 
     def _settled(self, xid: str) -> bool:
         position = self.hub.position
-        if position is None or self.hub.waiting:
-            return False
-        if any(client.connection and client.connection.job for client in self.clients):
+        if position is None or any(not self._up_to_date(client) for client in self.clients):
             return False
         row = self.admin.execute("SELECT pg_visible_in_snapshot(%s::xid8, %s)", [xid, position.snapshot]).fetchone()
         return bool(row and row[0])
+
+    def _tell(self, client: Client) -> str:
+        connection = client.connection
+        if connection is None:
+            return f"{client.user} is away"
+        states = [following.state.value for following in connection.shapes.values()]
+        return (
+            f"{client.user}: {'' if self._up_to_date(client) else 'not '}up to date, {states}, behind={connection.behind},"
+            f" job={connection.job}, waiting={connection in self.hub.waiting}, at {self.hub.position_of(connection)} of"
+            f" {self.hub.position}, needs={self.hub.needs(connection)}, failures={connection.failures}, held"
+            f" {sorted(connection.held)}"
+        )
+
+    def _up_to_date(self, client: Client) -> bool:
+        connection = client.connection
+        if connection is None or not connection.shapes:
+            return True
+        return self.hub.position_of(connection) is self.hub.position and not self.hub.needs(connection)
 
     def check(self) -> None:
         problems = [problem for client in self.clients for problem in client.problems]
@@ -247,22 +265,17 @@ def judge_converged(world: World, client: Client) -> None:
         assert client.replica.shapes[handle].shown == expected
 
 
-numbers = st.integers(0, 1000)
-choices = st.tuples(numbers, numbers, numbers, numbers)
-steps = st.one_of(
-    st.tuples(st.just(False), choices), st.tuples(st.just(False), choices), st.tuples(st.just(True), choices)
-)
-
-
-@settings(
-    max_examples=int(__import__("os").environ.get("N", "25")),
-    deadline=None,
-    derandomize=True,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-    print_blob=True,
-)
-@given(history=st.lists(steps, min_size=40, max_size=120))
+@pytest.mark.parametrize("seed", range(12))
 @pytest.mark.django_db(transaction=True)
-def test_every_client_shows_what_sql_says_at_each_checkpoint(history: list[tuple[bool, Choice]]) -> None:
-    asyncio.run(play(history))
+def test_every_client_shows_what_sql_says_at_each_checkpoint(seed: int) -> None:
+    """The history is the seed's; how far the feed gets between two acts is the machine's."""
+    asyncio.run(play(random_history(seed, 100)))
+
+
+def random_history(seed: int, length: int) -> list[tuple[bool, Choice]]:
+    """Acts, of which a third are by clients."""
+    draw = random.Random(seed)
+    return [
+        (draw.random() < 0.33, (draw.randrange(1000), draw.randrange(1000), draw.randrange(1000), draw.randrange(1000)))
+        for _ in range(length)
+    ]
