@@ -1,6 +1,8 @@
-"""The app: finds the declarations of all apps."""
+"""The app: finds the declarations of all apps, and checks them."""
 
 from __future__ import annotations
+
+from importlib import import_module
 
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
@@ -12,3 +14,4 @@ class SyncingConfig(AppConfig):
 
     def ready(self) -> None:
         autodiscover_modules("sync")
+        import_module("syncing.checks")

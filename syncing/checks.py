@@ -1,0 +1,143 @@
+"""System checks: what is wrong with a declaration or a database before the first request. `manage.py check` runs them;
+those of the database with `--database default`, and before `migrate`.
+
+E001 a synced table without an index that starts with its scope
+E002 a declared column that may hold what the wire cannot spell
+E003 a trigger that fires before the log is written, or after the row is stamped
+E010 a PostgreSQL that is too old
+W001 triggers in the database that are not those of the declarations
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pgtrigger
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import connections, models
+from django.db.migrations.executor import MigrationExecutor
+
+from syncing import fields
+from syncing.declarations import Declaration, declarations
+from syncing.triggers import DefinerTrigger
+
+OLDEST_POSTGRES = 15
+
+#: Fields that hold infinity, NaN, or numbers that a browser rounds, and what to use instead. Subclasses are fine.
+UNSPEAKABLE: dict[type[models.Field], type[models.Field]] = {
+    models.DateTimeField: fields.SyncedTimestamp,
+    models.FloatField: fields.SyncedFloat,
+    models.DecimalField: fields.SyncedDecimal,
+    models.DurationField: fields.SyncedInterval,
+    models.BigIntegerField: fields.SyncedBigInteger,
+}
+#: Triggers fire in the order of their names; pgtrigger puts its own word before.
+FIRST_AFTER, LAST_BEFORE = "pgtrigger_aa_", "pgtrigger_zz_"
+
+
+@register(Tags.models)
+def check_declarations(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """E001, E002 and E003, over all declarations."""
+    checks = (check_scope_index, check_columns, check_trigger_order)
+    return [message for one in declarations().values() for check in checks for message in check(one)]
+
+
+def check_scope_index(declaration: Declaration) -> Iterator[CheckMessage]:
+    """Snapshots read by scope: without an index each reads the whole table."""
+    for index in declaration.model._meta.indexes:
+        if index.fields[:1] == ["scope"] and index.condition is None:
+            return
+    yield Error(
+        f"The synced table {declaration.db_table} has no index that starts with `scope`.",
+        hint='Add models.Index(fields=["scope", "id"], name="…") to Meta.indexes.',
+        obj=declaration.model,
+        id="syncing.E001",
+    )
+
+
+def check_columns(declaration: Declaration) -> Iterator[CheckMessage]:
+    """A row that cannot be spelled could be committed, and then neither be sent nor be matched."""
+    for field in declaration.model._meta.concrete_fields:
+        for unsafe, safe in UNSPEAKABLE.items():
+            if field.column in declaration.columns and isinstance(field, unsafe) and not isinstance(field, safe):
+                yield Error(
+                    f"{field.name} is declared for sync, and as a {type(field).__name__} may hold what JSON cannot"
+                    " spell or a browser cannot hold.",
+                    hint=f"Use syncing.{safe.__name__}, or do not declare the column.",
+                    obj=field,
+                    id="syncing.E002",
+                )
+
+
+def check_trigger_order(declaration: Declaration) -> Iterator[CheckMessage]:
+    """The log must have a statement's own events before those that it sets off, and stamps what will be stored."""
+    for model, trigger in pgtrigger.registered():
+        if model._meta.db_table != declaration.db_table or trigger.timing is not None:
+            continue
+        name = trigger.get_pgid(model)
+        if trigger.when == pgtrigger.After and name < FIRST_AFTER:
+            wrong, right = "before the log is written", "after `aa_`"
+        elif trigger.when == pgtrigger.Before and name > LAST_BEFORE and not name.startswith(LAST_BEFORE):
+            wrong, right = "after the row is stamped", "before `zz_`"
+        else:
+            continue
+        yield Error(
+            f"The trigger {trigger.name} of {declaration.db_table} fires {wrong}.",
+            hint=f"Triggers fire by name: give it one that sorts {right}.",
+            obj=model,
+            id="syncing.E003",
+        )
+
+
+@register(Tags.database)
+def check_databases(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """E010 and W001, for the databases that are asked about."""
+    return [message for alias in databases or () for message in (*check_version(alias), *check_triggers(alias))]
+
+
+def check_version(alias: str) -> Iterator[CheckMessage]:
+    """PostgreSQL 14 has neither MERGE nor what SQL-standard function bodies are checked with."""
+    version = connections[alias].pg_version // 10_000  # type: ignore[attr-defined]
+    if version < OLDEST_POSTGRES:
+        yield Error(
+            f"PostgreSQL {version} is too old.",
+            hint=f"Claudia needs PostgreSQL {OLDEST_POSTGRES} or newer.",
+            id="syncing.E010",
+        )
+
+
+INSTALLED = """
+    SELECT t.tgname, c.relname, t.tgenabled::text, obj_description(t.oid, 'pg_trigger')
+    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+    WHERE c.relnamespace = 'public'::regnamespace AND t.tgname LIKE 'pgtrigger\\_%%' AND t.tgparentid = 0
+"""
+
+
+def check_triggers(alias: str) -> Iterator[CheckMessage]:
+    """Only where all migrations are applied: before, they differ of course."""
+    executor = MigrationExecutor(connections[alias])
+    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        return
+    wanted = {trigger.get_pgid(model): (model, trigger) for model, trigger in pgtrigger.registered()}
+    with connections[alias].cursor() as cursor:
+        cursor.execute(INSTALLED, [])
+        found = {name: (table, enabled, comment) for name, table, enabled, comment in cursor.fetchall()}
+    problems = [
+        *(f"{wanted[name][0]._meta.db_table} lacks {wanted[name][1].name}" for name in wanted.keys() - found.keys()),
+        *(f"{found[name][0]} has {name}, which nothing declares" for name in found.keys() - wanted.keys()),
+    ]
+    for name in wanted.keys() & found.keys():
+        model, trigger = wanted[name]
+        table, enabled, comment = found[name]
+        if comment != trigger.compile(model).hash:
+            problems.append(f"{trigger.name} of {table} is another one")
+        elif enabled != ("A" if isinstance(trigger, DefinerTrigger) else "O"):
+            problems.append(f"{trigger.name} of {table} is switched off for some or all writers")
+    if problems:
+        yield Warning(
+            f"The triggers of the database {alias} are not those of the declarations: {'; '.join(sorted(problems))}.",
+            hint="Run manage.py makemigrations and migrate; manage.py pgtrigger install puts back what was changed"
+            " by hand.",
+            id="syncing.W001",
+        )
