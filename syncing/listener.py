@@ -102,6 +102,9 @@ class Feed:
                     await self._orient()
                     backoff = 0.05
                     await self._follow()
+                except psycopg.errors.LockNotAvailable:
+                    await self._terminate_frozen()
+                    raise
                 finally:
                     connection, self._connection = self._connection, None
                     self._gate_held = False
@@ -257,7 +260,9 @@ class Feed:
 
     async def _lock(self, *, wait: bool) -> bool:
         if wait:
-            await self.connection.execute("SELECT set_config('lock_timeout', '5s', true)")
+            await self.connection.execute(
+                "SELECT set_config('lock_timeout', %s, true)", [f"{FROZEN_AFTER * 1000:.0f}ms"]
+            )
             await self.connection.execute(log.LOCK_WAIT)
             return True
         locked = bool((await self._row(log.LOCK_NOW))[0])
