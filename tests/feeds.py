@@ -15,7 +15,7 @@ import psycopg
 
 from syncing.databases import conninfo
 from syncing.listener import Feed, Round
-from syncing.log import Event, Step
+from syncing.log import Checkpoint, Event, Step
 
 #: After this long, what is awaited will not come.
 PATIENCE = 20.0
@@ -88,22 +88,31 @@ class Stop:
     def __init__(self) -> None:
         self.reached = asyncio.Event()
         self._go = asyncio.Event()
+        self._error: Exception | None = None
 
     async def wait(self) -> None:
         """For the feed: it is there."""
         self.reached.set()
         await self._go.wait()
+        if self._error:
+            raise self._error
 
     def go(self) -> None:
         """For the test."""
+        self._go.set()
+
+    def fail(self, error: Exception) -> None:
+        """For the test: this happens there."""
+        self._error = error
         self._go.set()
 
 
 class WatchedFeed(Feed, Watch):
     """The feed; it tells what it does, and stops where a test wants, once.
 
-    Places: `connected` (before it finds its place), `poll` (before each look), `taken` (the checkpoint is inserted,
-    not committed), `committed` (it is committed, not delivered). state: hot, walking (going idle) or asleep.
+    Places: `connected` (before it finds its place), `poll` and `idle poll` (before it looks, hot or going idle),
+    `taken` (the checkpoint is inserted, not committed), `committed` (it is committed, not delivered).
+    state: hot, walking (going idle) or asleep.
     """
 
     def __init__(self, *, poll_seconds: float = 0, batch_size: int = 1000) -> None:
@@ -152,6 +161,15 @@ class WatchedFeed(Feed, Watch):
         self.wake()
         await self.until(lambda: self.holds_gate, "the feed holds the gate")
 
+    def nudge(self) -> None:
+        """It gets up and looks."""
+        self._wake.set()
+
+    async def looks(self) -> None:
+        """Returns when it has looked once more."""
+        seen = self.polls
+        await self.until(lambda: self.polls > seen, "the feed looks")
+
     async def _pass(self, place: str) -> None:
         if stop := self._stops.pop(place, None):
             await stop.wait()
@@ -176,7 +194,7 @@ class WatchedFeed(Feed, Watch):
         return done
 
     async def _advance(self, *, try_gate: bool = False) -> bool:
-        await self._pass("poll")
+        await self._pass("poll" if try_gate else "idle poll")
         advanced = await super()._advance(try_gate=try_gate)
         self.polls += 1
         self.tell()
@@ -275,6 +293,27 @@ async def one(cursor: psycopg.AsyncCursor[Any]) -> tuple[Any, ...]:
 async def ask(database: Database, sql: str, *parameters: object) -> Any:
     """The single value of a query."""
     return (await one(await database.execute(sql, parameters)))[0]
+
+
+class EmptyRound:
+    """A round in which nobody reads. Where it fails, it is asked for again, as a hub does whose subscribers wait."""
+
+    def __init__(self, feed: WatchedFeed) -> None:
+        self._feed = feed
+        self.started: list[Checkpoint] = []
+        self.aborts = 0
+
+    async def import_snapshot(self, name: str) -> None:
+        """Nobody does."""
+
+    def start(self, checkpoint: Checkpoint) -> None:
+        self.started.append(checkpoint)
+        self._feed.tell()
+
+    def abort(self) -> None:
+        self.aborts += 1
+        self._feed.tell()
+        self._feed.wake()
 
 
 async def terminate(database: Database, pid: int) -> None:

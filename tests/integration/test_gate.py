@@ -102,7 +102,7 @@ async def test_a_feed_that_never_held_the_gate_waits_for_those_who_saw_it_closed
     async with following() as feed, connected(2) as (writer, other), Eavesdropper.listening() as pokes:
         await feed.idle()
         assert await ask(other, CLOSE)
-        stop = feed.stop_at("poll")
+        stop = feed.stop_at("idle poll")
         feed.wake()
         await stop.reached.wait()
         await writer.execute("BEGIN")
