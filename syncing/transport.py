@@ -9,8 +9,10 @@ back to `QueueLink`.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import struct
+import termios
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -40,6 +42,14 @@ def framed(payload: bytes) -> bytes:
     if size < 1 << 16:
         return struct.pack("!BBH", 0x81, 126, size) + payload
     return struct.pack("!BBQ", 0x81, 127, size) + payload
+
+
+def unacknowledged(socket: Any) -> int:
+    """Bytes that the kernel still keeps for a client (megabytes, and it tells of room in steps as large)."""
+    try:
+        return struct.unpack("i", fcntl.ioctl(socket, termios.TIOCOUTQ, bytes(4)))[0]
+    except OSError:
+        return 0  # closed, or no system that tells
 
 
 class Gate:
@@ -96,7 +106,8 @@ class ServerLink:
     def sent(self) -> int:
         """Bytes that the client has taken so far: if they grow, it reads, however slowly."""
         transport = self._protocol.transport
-        return self._written - len(transport.dataBuffer) + transport.offset - transport._tempDataLen
+        waiting = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+        return self._written - waiting - unacknowledged(transport.getHandle())
 
     def write(self, frame: bytes) -> None:
         """Sends a text frame."""
