@@ -121,7 +121,6 @@ async def test_a_flood_makes_the_server_neither_grow_nor_stand_still(
             peak = max(peak, server.rss)
         for one in attackers:
             one.cut()
-    print(what, peak - before, slowest)
     assert peak - before < 60 * MIB
     assert slowest < 2
 
