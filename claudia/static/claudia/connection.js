@@ -17,9 +17,11 @@ export function showConnection(status, { announce, signIn }) {
   let said = "";
   const show = () => {
     const { state, reason, code } = status.value;
-    byId("connection").dataset.state = state;
-    byId("connection-word").textContent = WORDS[state];
-    byId("connection").title = reason ?? "";
+    for (const sign of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".connection"))) {
+      sign.dataset.state = state;
+      sign.title = reason ?? "";
+      /** @type {HTMLElement} */ (sign.querySelector(".word")).textContent = WORDS[state];
+    }
     const banner = byId("banner");
     banner.hidden = state !== "stopped";
     if (state === "stopped") {

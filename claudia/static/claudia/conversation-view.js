@@ -17,11 +17,12 @@ export class ConversationView {
   #newest;
   /** @type {Entry[]} */
   #entries = [];
-  /** How many are drawn, counted from the end of those that were there when the session was opened. */
+  /** The first entry that is drawn. */
   #from = 0;
   /** @type {Map<string, {element: HTMLElement, stamp: string}>} */
   #drawn = new Map();
   #unfolded = new Set();
+  #said = "";
   #earlier;
   #list = h("div", { class: "entries" });
   #end = h("div", { class: "end", "aria-hidden": "true" });
@@ -38,6 +39,7 @@ export class ConversationView {
 
   /** Begin with another session. */
   clear() {
+    this.#said = "";
     this.#entries = [];
     this.#from = 0;
     this.#drawn.clear();
@@ -48,26 +50,32 @@ export class ConversationView {
     this.#earlier.hidden = true;
   }
 
-  /** Something else than entries. @param {...Node} nodes */
-  say(...nodes) {
-    this.#newest.hidden = true;
-    this.#box.replaceChildren(...nodes);
-    this.#drawn.clear();
-    this.#list.replaceChildren();
-    this.#entries = [];
+  /**
+   * Something else than entries, drawn anew only when it differs: somebody may be about to press a link in it.
+   * @param {string} stamp @param {() => Node[]} make
+   */
+  say(stamp, make) {
+    if (this.#said === stamp) return;
+    const { activeElement } = document;
+    const focused = this.#box.contains(activeElement) ? activeElement?.getAttribute("href") : null;
+    this.clear();
+    this.#said = stamp;
+    this.#box.replaceChildren(...make());
+    if (focused) /** @type {HTMLElement | null} */ (this.#box.querySelector(`[href="${CSS.escape(focused)}"]`))?.focus();
   }
 
   /** @param {Entry[]} entries @returns {Entry[]} those that are new at the end */
   show(entries) {
+    if (this.#said) this.clear();
     const first = this.#entries.length === 0;
-    if (this.#list.parentNode !== this.#box) this.clear();
     const wasAtEnd = this.atEnd;
     const last = this.#entries.at(-1)?.message.sequence_number ?? Infinity;
-    const shift = first ? 0 : entries.filter(({ message }) => message.sequence_number <= last).length - this.#entries.length;
-    this.#from = first ? Math.max(0, entries.length - PAGE) : Math.max(0, this.#from + Math.min(0, shift));
+    const added = first ? [] : entries.filter(({ message }) => message.sequence_number > last);
+    // Entries that went away, or came, further up move the first that is drawn.
+    const shift = first ? 0 : entries.length - added.length - this.#entries.length;
+    this.#from = Math.max(0, first ? entries.length - PAGE : this.#from + shift);
     this.#entries = entries;
     this.#draw();
-    const added = first ? [] : entries.filter(({ message }) => message.sequence_number > last);
     if (first || wasAtEnd) this.toEnd();
     else if (added.length > 0) this.#newest.hidden = false;
     return added;

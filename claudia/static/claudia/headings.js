@@ -33,18 +33,24 @@ export function sessionHeading({ session, project, agent, people }) {
   ].filter((node) => node instanceof Node);
 }
 
-/** @param {readonly Row[]} sessions @param {ReadonlyMap<string, Row>} projects @param {string} name */
-export function welcome(sessions, projects, name) {
+/** The sessions where something happened last. @param {readonly Row[]} sessions */
+export const liveliest = (sessions) => [...sessions].sort(byActivity).slice(0, RECENT);
+
+/** @param {{recent: Row[], projects: ReadonlyMap<string, Row>, name: string, ready: boolean}} what */
+export function welcome({ recent, projects, name, ready }) {
   const now = Date.now();
-  const recent = [...sessions].sort(byActivity).slice(0, RECENT);
   const first = name.includes("@") ? "" : `, ${name.split(/\s+/)[0]}`;
+  const words =
+    recent.length > 0
+      ? "Pick up where things are moving, or choose a session from the list."
+      : ready
+        ? "Conversations appear here while they happen. As soon as an agent starts a session, it is in the list."
+        : "Fetching your sessions …";
   return h(
     "section",
     { class: "welcome" },
     h("h1", {}, `Good to see you${first}`),
-    recent.length > 0
-      ? h("p", { class: "lead" }, "Pick up where things are moving, or choose a session from the list.")
-      : h("p", { class: "lead" }, "Conversations appear here while they happen. As soon as an agent starts a session, it is in the list."),
+    h("p", { class: "lead" }, words),
     recent.length > 0 &&
       h(
         "ul",

@@ -168,7 +168,7 @@ function fill(element, line, now, isOpen) {
     element.replaceChildren(
       h("span", { class: "fold", "aria-hidden": "true" }),
       h("span", { class: "label" }, line.label),
-      line.archived && h("span", { class: "tag" }, "archived"),
+      ...(line.archived ? [h("span", { class: "tag" }, "archived")] : []),
       h("span", { class: "size" }, String(line.size), hidden(line.size === 1 ? " session" : " sessions")),
     );
     return;

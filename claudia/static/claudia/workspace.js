@@ -7,9 +7,9 @@ import { ConversationView } from "./conversation-view.js";
 import { TreeView } from "./tree-view.js";
 import { byId, h } from "./dom.js";
 import { showConnection } from "./connection.js";
-import { sessionHeading, welcome } from "./headings.js";
-import { initials } from "./format.js";
-import { outline } from "./outline.js";
+import { liveliest, sessionHeading, welcome } from "./headings.js";
+import { ago, initials } from "./format.js";
+import { outline, titleOf } from "./outline.js";
 import { remembered, remember, installation } from "./remember.js";
 import { transcript } from "./transcript.js";
 import { bindShell } from "./shell.js";
@@ -57,7 +57,10 @@ const conversation = new ConversationView(byId("conversation"), byId("newest"));
 const shell = bindShell({ tree, conversation, onfind: () => soon() });
 
 const projects = client.subscribe("projects", {}, () => soon());
-const sessions = client.subscribe("sessions", { columns: SESSION_COLUMNS }, () => soon());
+const sessions = client.subscribe("sessions", { columns: SESSION_COLUMNS }, () => {
+  changedThread = true; // the open one may be gone
+  soon();
+});
 const agents = client.subscribe("agents", { columns: ["name", "type", "status"] }, () => soon());
 const collaborators = client.subscribe("collaborators", { columns: ["project_id", "user_id", "role", "user_name"] }, () => soon());
 
@@ -91,31 +94,43 @@ function drawTree() {
   else note.replaceChildren(h("p", {}, "No sessions yet."), h("p", {}, "They appear here as soon as an agent starts one, without reloading."));
 }
 
+let heading = "";
+
 function drawHeading() {
   const session = open === null ? undefined : sessions.byId.get(open);
   const project = session?.project_id ? projects.byId.get(session.project_id) : undefined;
   const people = collaborators.rows.filter((each) => each.project_id === session?.project_id);
   const agent = session?.agent_id ? agents.byId.get(session.agent_id) : undefined;
-  byId("heading").replaceChildren(...sessionHeading({ session, project, people, agent }));
-  document.title = session ? `${session.title || "Untitled session"} · Claudia` : "Claudia";
-  if (open === null) conversation.say(welcome(sessions.rows, projects.byId, name));
+  const stamp = JSON.stringify([session, project?.name, people, agent?.name]);
+  if (stamp !== heading) {
+    heading = stamp;
+    byId("heading").replaceChildren(...sessionHeading({ session, project, people, agent }));
+    document.title = session ? `${titleOf(session)} · Claudia` : "Claudia";
+  }
+  if (open !== null) return;
+  const recent = liveliest(sessions.rows);
+  const shown = recent.map((each) => [each, projects.byId.get(each.project_id)?.name, ago(each.last_activity_at, Date.now())]);
+  conversation.say(JSON.stringify([sessions.ready, shown]), () => [welcome({ recent, projects: projects.byId, name, ready: sessions.ready })]);
 }
 
 function drawThread() {
   changedThread = false;
   const thread = open === null ? undefined : threads.get(open);
   if (!thread) return;
-  if (thread.error) return conversation.say(h("p", { class: "note" }, `These messages cannot be shown: ${thread.error.message}`));
-  if (!thread.ready) return conversation.say(h("p", { class: "note" }, "Fetching the messages …"));
   const gone = sessions.ready && !sessions.byId.has(/** @type {string} */ (open));
-  if (gone) {
-    return conversation.say(h("div", { class: "note" }, h("p", {}, "This session is not here (any more)."), h("p", {}, "It was deleted, or it is not shared with you.")));
+  if (thread.error) note("These messages cannot be shown.", thread.error.message);
+  else if (gone) note("This session is not here (any more).", "It was deleted, or it is not shared with you.");
+  else if (!thread.ready) note("Fetching the messages …");
+  else if (thread.rows.length === 0) note("No messages yet.", "They appear here as they are written.");
+  else {
+    const added = conversation.show(transcript(thread.rows));
+    if (added.length === 1) shell.announce(`New message from ${added[0].message.role}`);
+    else if (added.length > 1) shell.announce(`${added.length} new messages`);
   }
-  const entries = transcript(thread.rows);
-  if (entries.length === 0) return conversation.say(h("p", { class: "note" }, "No messages yet. They appear as they are written."));
-  const added = conversation.show(entries);
-  if (added.length > 0) shell.announce(added.length === 1 ? `New message from ${added[0].message.role}` : `${added.length} new messages`);
 }
+
+/** @param {...string} words one paragraph each */
+const note = (...words) => conversation.say(words.join(), () => [h("div", { class: "note" }, ...words.map((each) => h("p", {}, each)))]);
 
 /** Follow the address: `#/session/<id>`, or nothing open. */
 function follow() {
