@@ -11,6 +11,8 @@ from pathlib import Path
 from django.core.management import call_command, get_commands
 
 from accounts.models import User
+from projects.models import Collaborator, Project
+from projects.services import add_collaborator
 
 STAFF_EMAIL = "staff@example.com"
 
@@ -57,6 +59,13 @@ def ensure_staff(password: str | None) -> str:
     user.set_password(password)
     user.save()
     return password
+
+
+def share_demo() -> None:
+    """Let the staff login work on the demo's projects: staff see no more than others without a grant."""
+    staff = User.objects.get(email=STAFF_EMAIL)
+    for project in Project.objects.exclude(collaborators__user=staff):
+        add_collaborator(project, staff, Collaborator.Role.ADMIN)
 
 
 def seed_demo_once() -> bool:

@@ -158,6 +158,7 @@ class SnapshotReaders:
         self._released = released
         self._threads = ThreadPoolExecutor(readers, thread_name_prefix="snapshots")
         self._local = threading.local()
+        self._connections: set[psycopg.Connection[Any]] = set()
 
     async def open(self, collect: Callable[[Checkpoint], Order]) -> SnapshotRound:
         """A round whose reader has begun its transaction. `collect` gives the order once the checkpoint is known."""
@@ -168,8 +169,10 @@ class SnapshotReaders:
         return round_
 
     def close(self) -> None:
-        """Waits for nobody: rounds that still wait are aborted by their patience."""
+        """Waits for nobody: who still reads is cut off."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        for connection in list(self._connections):
+            connection.close()
 
     def _release(self) -> None:
         self.free += 1
@@ -187,12 +190,14 @@ class SnapshotReaders:
         if connection is None or connection.closed:
             connection = psycopg.connect(conninfo("claudia snapshots"), autocommit=True, prepare_threshold=None)
             self._local.connection = connection
+            self._connections.add(connection)
         return connection
 
     def _discard(self) -> None:
         connection = getattr(self._local, "connection", None)
         self._local.connection = None
         if connection is not None:
+            self._connections.discard(connection)
             connection.close()
 
 

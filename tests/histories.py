@@ -7,9 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg
+from django.contrib.auth import get_user_model
+from django.db import DatabaseError, transaction
+from django.db import connection as django_connection
 
 from syncing.databases import conninfo
+from syncing.declarations import declarations
 from syncing.identity import uuid7
+from tests.rows import another, made, plain
 
 #: What a step of a history is made from: which kind, and numbers to choose by.
 Choice = tuple[int, int, int, int]
@@ -27,6 +32,8 @@ class Writers:
         self.connections = [psycopg.connect(conninfo(f"writer {n}", **options)) for n in range(count)]
         self.ids: dict[str, list[str]] = {table: [] for table in TABLES}
         self.log: list[str] = []
+        with django_connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '15ms'")
         for n in range(8):
             for first in (insert_project, insert_session, insert_messages, insert_memory, insert_agent, share_project):
                 self.act((ACTS.index(first), 0, n, 3 * n + n % 2))
@@ -43,7 +50,7 @@ class Writers:
         act = ACTS[kind % len(ACTS)]
         try:
             act(self, writer, b, c)
-        except psycopg.Error as error:
+        except (psycopg.Error, DatabaseError) as error:
             self.log.append(f"{act.__name__}: {type(error).__name__}")
             writer.rollback()
 
@@ -288,6 +295,30 @@ def delete_row(writers: Writers, writer: psycopg.Connection[Any], b: int, c: int
         writer.execute("DELETE FROM memory WHERE session_id = %s", [row_id])
         writer.execute("DELETE FROM messages WHERE session_id = %s", [row_id])
     writer.execute(f"DELETE FROM {table} WHERE id = %s", [row_id])
+
+
+@act(6)
+def make_any_row(writers: Writers, writer: psycopg.Connection[Any], b: int, c: int) -> None:
+    """Of any registered table, by its factory, for one of the people where it has one."""
+    declaration = list(declarations().values())[b % len(declarations())]
+    if declaration.table == "users":
+        return
+    user = get_user_model().objects.order_by("id")[c % 3]
+    fields = declaration.model._meta.concrete_fields
+    with transaction.atomic():
+        row = made(declaration, **{field.name: user for field in fields if field.related_model is get_user_model()})
+    writers.ids.setdefault(declaration.db_table, []).append(str(row.pk))
+
+
+@act(6)
+def change_any_row(writers: Writers, writer: psycopg.Connection[Any], b: int, c: int) -> None:
+    """Of any registered table: a value that is not filtered by."""
+    declaration = list(declarations().values())[b % len(declarations())]
+    row = declaration.model._base_manager.filter(pk=writers.some(writer, declaration.db_table, c)).first()
+    if row is not None:
+        column = plain(declaration)
+        sql = f"UPDATE public.{declaration.db_table} SET {column} = %s WHERE id = %s"
+        writer.execute(sql, [another(declaration, row, column), row.pk])
 
 
 @act(1)

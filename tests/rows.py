@@ -19,21 +19,22 @@ import tests.factories
 from syncing.declarations import Declaration, declarations
 from syncing.identity import uuid7
 from syncing.models import SyncedModel
+from syncing.values import ColumnType
 
 TABLES = sorted(declarations())
 #: What the database gives whatever is written.
 STAMPED = {"sync_version", "scope", "updated_at"}
-#: A declared text column of each table that nothing else depends on.
-PLAIN = {
-    "users": "name",
-    "projects": "description",
-    "collaborators": "role",
-    "agents": "description",
-    "sessions": "title",
-    "messages": "content",
-    "memory": "summary",
-    "conflicts": "type",
-}
+#: Where the first text column will not do: an address must be one, a name follows its user's.
+PLAIN_INSTEAD = {"users": "name", "collaborators": "role"}
+
+
+def plain(declaration: Declaration) -> str:
+    """A declared text column of the table that may be changed without anything else following."""
+    if declaration.table in PLAIN_INSTEAD:
+        return PLAIN_INSTEAD[declaration.table]
+    texts = [name for name, type_ in declaration.columns.items() if type_ is ColumnType.TEXT]
+    free = [name for name in texts if not field_of(declaration, name).choices and name not in declaration.filterable]
+    return (free or [name for name in texts if name not in declaration.filterable] or texts)[0]
 
 
 def factories() -> Iterator[type[factory.django.DjangoModelFactory]]:

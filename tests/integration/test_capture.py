@@ -11,7 +11,7 @@ from django.db import connection
 from syncing.declarations import Declaration, declarations
 from syncing.identity import uuid7
 from tests.capture import recorded
-from tests.rows import PLAIN, TABLES, another, insertable, made, spare, spare_json
+from tests.rows import TABLES, another, insertable, made, plain, spare, spare_json
 
 pytestmark = pytest.mark.django_db
 
@@ -44,7 +44,7 @@ def test_a_row_that_is_created_is_logged_whole(declaration: Declaration) -> None
 
 
 def test_a_row_that_is_saved_is_logged_with_what_changed(declaration: Declaration) -> None:
-    row, column = made(declaration), PLAIN[declaration.table]
+    row, column = made(declaration), plain(declaration)
     setattr(row, column, another(declaration, row, column))
     with recorded() as log:
         row.save()
@@ -68,7 +68,7 @@ def test_bulk_create_is_captured(declaration: Declaration) -> None:
 
 
 def test_bulk_update_is_captured(declaration: Declaration) -> None:
-    rows, column = [made(declaration), made(declaration)], PLAIN[declaration.table]
+    rows, column = [made(declaration), made(declaration)], plain(declaration)
     for row in rows:
         setattr(row, column, another(declaration, row, column))
     with recorded() as log:
@@ -77,7 +77,7 @@ def test_bulk_update_is_captured(declaration: Declaration) -> None:
 
 
 def test_update_of_a_queryset_is_captured(declaration: Declaration) -> None:
-    rows, column = [made(declaration), made(declaration)], PLAIN[declaration.table]
+    rows, column = [made(declaration), made(declaration)], plain(declaration)
     chosen = declaration.model._default_manager.filter(pk__in=[row.pk for row in rows])
     with recorded() as log:
         chosen.update(**{column: another(declaration, rows[0], column)})
@@ -85,7 +85,7 @@ def test_update_of_a_queryset_is_captured(declaration: Declaration) -> None:
 
 
 def test_triggers_that_are_ignored_for_a_while_still_capture(declaration: Declaration) -> None:
-    row, column = made(declaration), PLAIN[declaration.table]
+    row, column = made(declaration), plain(declaration)
     version = row.sync_version
     with recorded() as log, pgtrigger.ignore():
         run(f"UPDATE {declaration.db_table} SET {column} = %s WHERE id = %s", another(declaration, row, column), row.pk)
@@ -138,7 +138,7 @@ def test_copy_is_captured(declaration: Declaration) -> None:
 
 
 def test_both_sides_of_insert_on_conflict_are_captured(declaration: Declaration) -> None:
-    column, row = PLAIN[declaration.table], made(declaration)
+    column, row = plain(declaration), made(declaration)
     value = another(declaration, row, column)
     columns = ", ".join(insertable(declaration))
     with connection.cursor() as cursor:
@@ -168,7 +168,7 @@ def test_an_insert_that_does_nothing_on_conflict_logs_nothing(declaration: Decla
 
 
 def test_all_branches_of_merge_are_captured(declaration: Declaration) -> None:
-    column, columns = PLAIN[declaration.table], ", ".join(insertable(declaration))
+    column, columns = plain(declaration), ", ".join(insertable(declaration))
     edited, removed = made(declaration), without_children(declaration)
     values = ", ".join(f"source.{name}" for name in insertable(declaration))
     with connection.cursor() as cursor:
@@ -192,7 +192,7 @@ def test_all_branches_of_merge_are_captured(declaration: Declaration) -> None:
 
 
 def test_every_part_of_a_writable_cte_is_captured(declaration: Declaration) -> None:
-    column, columns = PLAIN[declaration.table], ", ".join(insertable(declaration))
+    column, columns = plain(declaration), ", ".join(insertable(declaration))
     edited, removed, source = made(declaration), without_children(declaration), spare_json(declaration)
     table = f"public.{declaration.db_table}"
     with recorded() as log:
@@ -209,7 +209,7 @@ def test_every_part_of_a_writable_cte_is_captured(declaration: Declaration) -> N
 
 
 def test_two_updates_in_one_statement_are_captured_in_full(declaration: Declaration) -> None:
-    column, table = PLAIN[declaration.table], f"public.{declaration.db_table}"
+    column, table = plain(declaration), f"public.{declaration.db_table}"
     first, second = made(declaration), made(declaration)
     value = another(declaration, first, column)
     with recorded() as log:

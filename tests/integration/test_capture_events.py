@@ -11,7 +11,7 @@ from django.db import connection
 from syncing.declarations import Declaration, declarations
 from syncing.identity import uuid7
 from tests.capture import recorded
-from tests.rows import PLAIN, TABLES, another, field_of, insertable, made, spare_json
+from tests.rows import TABLES, another, field_of, insertable, made, plain, spare_json
 
 pytestmark = pytest.mark.django_db
 
@@ -108,7 +108,7 @@ def insert_row(declaration: Declaration, row: Any) -> None:
 
 
 def update_row(declaration: Declaration, row: Any) -> None:
-    column = PLAIN[declaration.table]
+    column = plain(declaration)
     run(f"UPDATE {declaration.db_table} SET {column} = %s WHERE id = %s", another(declaration, row, column), row.pk)
 
 

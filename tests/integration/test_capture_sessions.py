@@ -12,7 +12,7 @@ from django.db import connection
 
 from syncing.declarations import Declaration, declarations
 from tests.capture import recorded
-from tests.rows import PLAIN, TABLES, another, insertable, made, spare_json
+from tests.rows import TABLES, another, insertable, made, plain, spare_json
 
 pytestmark = pytest.mark.django_db
 
@@ -105,7 +105,7 @@ class Writes:
     def __init__(self, declaration: Declaration) -> None:
         self.table = f"public.{declaration.db_table}"
         self.row: Any = made(declaration)
-        self.column = PLAIN[declaration.table]
+        self.column = plain(declaration)
         self.value = another(declaration, self.row, self.column)
         columns = insertable(declaration)
         with connection.cursor() as cursor:

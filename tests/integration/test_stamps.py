@@ -7,7 +7,7 @@ from django.db import connection
 
 from syncing.declarations import Declaration, declarations
 from tests.capture import recorded
-from tests.rows import PLAIN, TABLES, another, insertable, made, spare
+from tests.rows import TABLES, another, insertable, made, plain, spare
 
 pytestmark = pytest.mark.django_db
 
@@ -30,7 +30,7 @@ def stamps(declaration: Declaration, row_id: object) -> tuple[int, object, objec
 
 
 def test_a_version_grows_with_each_change(declaration: Declaration) -> None:
-    row, column = made(declaration), PLAIN[declaration.table]
+    row, column = made(declaration), plain(declaration)
     seen = [stamps(declaration, row.pk)]
     first, second = getattr(row, column), another(declaration, row, column)
     for value in (second, first, second):

@@ -101,9 +101,11 @@ class Command(BaseCommand):
 
     def _demo(self, note: development.Note) -> development.Note:
         path = settings.LOCAL_DIR / "dev.json"
-        if development.seed_demo_once():
-            self._say("Made a small demo.")
+        seeded = development.seed_demo_once()
         password = development.ensure_staff(development.noted_password(path))
+        if seeded:
+            development.share_demo()
+            self._say("Made a small demo.")
         return development.Note(note.url, note.database_url, note.email, password)
 
     def _welcome(self, note: development.Note, demo: bool) -> None:
