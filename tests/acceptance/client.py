@@ -180,7 +180,9 @@ class Client:
         wanted = [
             {"id": id_, **({"table": shape} if isinstance(shape, str) else shape)} for id_, shape in shapes.items()
         ]
-        await self.send("subscribe", subscriptions=wanted)
+        at = await self.send("subscribe", subscriptions=wanted)
+        for id_ in shapes:
+            await self.next("subscribed", after=at, id=id_)
         await self.until(lambda: all(map(self.replica.ready, shapes)), f"{list(shapes)} are ready")
 
     async def resume(self, **shapes: Mapping[str, Any] | str) -> list[Frame]:
