@@ -8,12 +8,10 @@ create databases.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.conf import settings
-from django.db import connections
 
 from claudia.database import use_database
 from claudia.postgres import EmbeddedPostgres, PostgresProblem
@@ -53,12 +51,3 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def server_url() -> str:
     """The address of the test server, for tests that make databases of their own on it."""
     return os.environ[SERVER]
-
-
-@pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None) -> Iterator[None]:
-    """As pytest-django's, and gives up the pool's idle connections: a database in use cannot be dropped."""
-    yield
-    for connection in connections.all():
-        connection.close()
-        connection.close_pool()

@@ -40,6 +40,8 @@ class Writers:
                 self.commit_all()
 
     def close(self) -> None:
+        """In the task that wrote: Django's connections are a task's own."""
+        django_connection.close()
         for connection in self.connections:
             connection.close()
 
