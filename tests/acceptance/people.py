@@ -43,3 +43,14 @@ class Cast:
 def client(server: ServerProcess, person: Person, **options: object) -> Client:
     """A client of the person's, by token; to be entered."""
     return Client(server.url, person.token, **options)  # type: ignore[arg-type]
+
+
+async def sentinel(site: Site, one: Client) -> None:
+    """Everything that was committed before has reached the client, if it ever will: steps come in order.
+
+    The client follows `users`.
+    """
+    (me,) = one.rows("users")
+    before = one.rows("users")[me]["sync_version"]
+    site.sql("UPDATE users SET name = name || '.' WHERE id = %s", me)
+    await one.until(lambda: one.rows("users")[me]["sync_version"] > before, "the sentinel")
