@@ -11,7 +11,7 @@ from pathlib import Path
 from django.core.management import call_command, get_commands
 
 from accounts.models import User
-from projects.models import Collaborator, Project
+from projects.models import Project, Role
 from projects.services import add_collaborator
 
 STAFF_EMAIL = "staff@example.com"
@@ -65,7 +65,7 @@ def share_demo() -> None:
     """Let the staff login work on the demo's projects: staff see no more than others without a grant."""
     staff = User.objects.get(email=STAFF_EMAIL)
     for project in Project.objects.exclude(collaborators__user=staff):
-        add_collaborator(project, staff, Collaborator.Role.ADMIN)
+        add_collaborator(project, staff, Role.ADMIN)
 
 
 def seed_demo_once() -> bool:
