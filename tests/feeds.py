@@ -51,6 +51,7 @@ class Recorder(Watch):
         super().__init__()
         self.steps: list[Step] = []
         self.breaks = 0
+        self._steps_before_break = 0
         self.rounds: Callable[[], Awaitable[Round | None]] | None = None
 
     def deliver(self, step: Step) -> None:
@@ -59,6 +60,7 @@ class Recorder(Watch):
 
     def broken(self) -> None:
         self.breaks += 1
+        self._steps_before_break = len(self.steps)
         self.tell()
 
     def access_changed(self, message: dict[str, Any]) -> None:
@@ -76,6 +78,10 @@ class Recorder(Watch):
     def rows(self) -> list[str]:
         """The rows of these events."""
         return [event.row_id for event in self.events]
+
+    async def begins_anew(self) -> None:
+        """Returns when it was told of a broken history, and of the first checkpoint after that."""
+        await self.until(lambda: self.breaks and len(self.steps) > self._steps_before_break, "a history begun anew")
 
     async def has(self, *rows: str) -> None:
         """Returns when events of these rows were delivered."""

@@ -171,7 +171,7 @@ async def test_a_history_that_was_rolled_back_is_told_as_broken(reissued: bool) 
             if reissued:
                 await database.execute("SELECT setval('sync_checkpoints_id_seq', %s)", [first.id])
         row = await add(database)
-        await feed.recorder.until(lambda: feed.recorder.breaks == 1, "the feed tells that the history is broken")
+        await feed.recorder.begins_anew()
         after = await add(database)
         await feed.recorder.has(after)
         assert feed.position is not None
@@ -189,8 +189,9 @@ async def test_all_checkpoints_gone_is_a_broken_history_too() -> None:
         await feed.idle()
         await database.execute("DELETE FROM sync_checkpoints")
         await add(database)
-        await feed.recorder.until(lambda: feed.recorder.breaks == 1, "the feed tells that the history is broken")
+        await feed.recorder.begins_anew()
         await feed.recorder.has(await add(database))
+        assert feed.recorder.breaks == 1
 
 
 # -- frozen processes --------------------------------------------------------------------------------------------------
