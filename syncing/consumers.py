@@ -73,6 +73,13 @@ class SyncConsumer(AsyncConsumer):
         self._patience = Bucket(1, burst=PATIENCE)
         self._deadline: asyncio.TimerHandle | None = None
 
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """However it ends: Daphne cancels what takes too long, and everything when it stops."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.left()
+
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Without Channels' own: it waits for the one shared thread at every message."""
         match message["type"]:
@@ -81,7 +88,6 @@ class SyncConsumer(AsyncConsumer):
             case "websocket.receive":
                 await self.received(message)
             case "websocket.disconnect":
-                self.left()
                 raise StopConsumer
 
     # -- life --------------------------------------------------------------------------------------------------------
@@ -149,6 +155,7 @@ class SyncConsumer(AsyncConsumer):
             link.end()
         if self.connection:
             self.hub.disconnect(self.connection)
+            self.connection = None
 
     def tell(self, error: SyncError, ref: str | None = None, retry_after: float | None = None) -> None:
         """An `error` frame."""

@@ -15,6 +15,7 @@ import struct
 import termios
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
@@ -32,6 +33,8 @@ HIGH_WATER = 256 * 1024
 WAITING_FRAMES = 4
 #: Pings of the WebSocket itself, from one client in a second.
 PINGS_PER_SECOND = 10.0
+#: autobahn cuts off who does not answer a close within a second; a little more than that.
+CLOSED_WITHIN = 2.0
 
 
 def framed(payload: bytes) -> bytes:
@@ -91,6 +94,7 @@ class ServerLink:
         self._gate = Gate()
         self._written = 0
         self._reading = True
+        self._ended = asyncio.Event()
 
     @property
     def paused(self) -> bool:
@@ -150,6 +154,11 @@ class ServerLink:
     def stopProducing(self) -> None:
         """The connection is lost."""
         self._gate.end()
+        self._ended.set()
+
+    async def ended(self) -> None:
+        """Returns when the socket is closed."""
+        await self._ended.wait()
 
 
 class _Introduction:
@@ -169,6 +178,25 @@ class _Introduction:
         """With the extension in the scope."""
         scope["extensions"] = {EXTENSION: self._protocol.link}
         return self._server.create_application(protocol, scope)
+
+
+#: The links of all sockets of this process that are open, whether or not their clients said hello.
+_open: set[ServerLink] = set()
+
+
+def close_all(code: int) -> Awaitable[None]:
+    """Closes every socket now. It returns what waits until they are closed: a second, where one does not answer."""
+    links = list(_open)
+    for link in links:
+        link.close(code)
+
+    async def closed() -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSED_WITHIN):
+                for link in links:
+                    await link.ended()
+
+    return closed()
 
 
 class PushProtocol(WebSocketProtocol):
@@ -192,11 +220,13 @@ class PushProtocol(WebSocketProtocol):
         self.maxMessagePayloadSize = self.maxFramePayloadSize = settings.SYNC_FRAME_BYTES
         self.transport.unregisterProducer()
         self.transport.registerProducer(self.link, True)
+        _open.add(self.link)
         super().onOpen()
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """Whoever waits to write is told."""
         if hasattr(self, "_server"):
+            _open.discard(self.link)
             self.link.stopProducing()
             super().onClose(wasClean, code, reason)
 
