@@ -31,6 +31,7 @@ from syncing.shapes import Shape
 from syncing.snapshots import Opened, Order, SnapshotReaders, SnapshotRound
 from syncing.staging import Staging, finish
 from syncing.steps import StepFrames, parts_of
+from syncing.transport import close_all
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ class Hub:
     async def stop(self) -> None:
         """Closes every connection and follows no longer."""
         self.close_all()
+        await self._keep_house("clients could not be noted", self.clients.flush())
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -502,8 +504,12 @@ def stop_with(reactor: Any) -> None:
     reactor.addSystemEventTrigger("before", "shutdown", _begin_to_stop)
 
 
-def _begin_to_stop() -> Deferred[None] | None:
-    if _hub is None:
-        return None
-    _hub.close_all()  # at once: Daphne's own trigger comes next
-    return Deferred.fromFuture(asyncio.ensure_future(_hub.stop()))
+def _begin_to_stop() -> Deferred[None]:
+    closed = close_all(CloseCode.RESTART)  # at once: Daphne's own trigger comes next
+    return Deferred.fromFuture(asyncio.ensure_future(_stop(closed)))
+
+
+async def _stop(closed: Awaitable[None]) -> None:
+    await closed
+    if _hub is not None:
+        await _hub.stop()

@@ -45,15 +45,17 @@ class Staging:
         self.connection = connection
         self.checkpoint = checkpoint
         self.history = history
-        self.stage = {one.shape.handle: one for one in connection.in_state(State.STAGING)}
         self.live = {one.shape.handle: one for one in connection.in_state(State.READY, State.RESUMING)}
+        self._away = bool(self.live) and hub.position_of(connection) is not hub.position
+        # Who resumes is brought up first, at once; what is new to it waits for the next round.
+        staging = [] if connection.in_state(State.RESUMING) else connection.in_state(State.STAGING)
+        self.stage = {one.shape.handle: one for one in staging}
         self.granted: frozenset[str] = frozenset()
         self.lost: frozenset[str] = frozenset()
         self.missed: Past | None = None
         self.gained_rows: dict[Pair, list[bytes]] = {}
         self.too_much = False
         self.void = False
-        self._away = bool(self.live) and hub.position_of(connection) is not hub.position
         connection.job = self
         for following in self.stage.values():
             following.n += 1
@@ -97,9 +99,11 @@ class Staging:
         tables = {self.hub.tables.get(table) for table in past.resets}
         self._stage_instead([one for one in self.live.values() if one.shape.table in tables])
         self.missed = past
+        connection.position = start  # where a retry goes on
         for following in self.live.values():
             following.shown = True
             if following.state is State.RESUMING:
+                following.state = State.READY
                 answer(connection, following, resumed=True)
 
     def _stage_instead(self, followings: list[Following]) -> None:
@@ -144,12 +148,13 @@ def shapes(followings: dict[str, Following]) -> tuple[Shape, ...]:
 
 
 def answer(connection: Connection, following: Following, *, resumed: bool, only: str | None = None) -> None:
-    """The `subscribed` frames of a shape's subscriptions, or of one."""
+    """The `subscribed` frames of a shape's subscriptions, or of one. After the first, others share what it holds."""
     shape = following.shape
     declared = declaration_of(shape.table).columns
     columns = {name: str(declared[name]) for name in shape.columns}
     for subscription in [only] if only else following.subscriptions:
         connection.write(encode(Subscribed(id=subscription, shape=shape.handle, columns=columns, resumed=resumed)))
+        resumed = True
 
 
 def finish(job: Staging, position: Checkpoint, scopes: frozenset[str], since: Past, missed: Past | None) -> list[bytes]:
