@@ -267,6 +267,13 @@ test("close ends it for good: no timer, no socket, nobody listening", async () =
   assert.equal(world.sockets.length, 1);
 });
 
+test("closing what had stopped keeps the reason", async () => {
+  const { world, client } = await running();
+  world.socket.drop(4401);
+  await client.close({ forget: true });
+  assert.equal(client.status.value.code, 4401);
+});
+
 test("a listener may subscribe and unsubscribe while it is told", async () => {
   const { world, client, messages } = await running();
   let inner;

@@ -11,6 +11,7 @@ import { h } from "./dom.js";
 
 const PAGE = 80;
 const NEAR_END = 120;
+const NEAR_TOP = 600;
 
 export class ConversationView {
   #box;
@@ -23,6 +24,8 @@ export class ConversationView {
   #drawn = new Map();
   #unfolded = new Set();
   #said = "";
+  /** The reader was at the end when last seen: a window that changes its size keeps them there. */
+  #pinned = true;
   #earlier;
   #list = h("div", { class: "entries" });
   #end = h("div", { class: "end", "aria-hidden": "true" });
@@ -33,8 +36,8 @@ export class ConversationView {
     this.#newest = newest;
     this.#earlier = h("button", { class: "button quiet earlier", type: "button", onclick: () => this.#more() }, "Show earlier messages");
     newest.addEventListener("click", () => this.toEnd());
-    box.addEventListener("scroll", () => this.atEnd && (newest.hidden = true), { passive: true });
-    new IntersectionObserver(([seen]) => seen.isIntersecting && this.#more(), { root: box, rootMargin: "600px 0px 0px" }).observe(this.#earlier);
+    box.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    new ResizeObserver(() => this.#pinned && this.toEnd()).observe(box);
   }
 
   /** Begin with another session. */
@@ -109,6 +112,12 @@ export class ConversationView {
   #firstInView(elements) {
     const top = this.#box.getBoundingClientRect().top;
     return elements.findIndex((element) => element.getBoundingClientRect().bottom > top + 1);
+  }
+
+  #scrolled() {
+    this.#pinned = this.atEnd;
+    if (this.#pinned) this.#newest.hidden = true;
+    if (this.#box.scrollTop < NEAR_TOP) this.#more();
   }
 
   #more() {

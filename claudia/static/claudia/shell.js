@@ -46,7 +46,7 @@ export function bindShell({ tree, conversation, onfind }) {
   find.addEventListener("keydown", (event) => {
     if (event.key === "ArrowDown" || event.key === "Enter") {
       event.preventDefault();
-      tree.move(event.key === "Enter" ? 1 : 0);
+      tree.focusFirst();
     } else if (event.key === "Escape") {
       event.stopPropagation();
       find.value = "";

@@ -58,6 +58,11 @@ export class TreeView {
     this.move(0);
   }
 
+  /** Put the keyboard on the first session, which is what a search is for. */
+  focusFirst() {
+    this.#focusLine(Math.max(0, this.#lines.findIndex((line) => line.kind === "session")));
+  }
+
   get hasFocus() {
     return this.#list.contains(document.activeElement);
   }

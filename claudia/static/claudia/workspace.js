@@ -54,7 +54,7 @@ const tree = new TreeView(byId("tree"), byId("tree-scroll"), {
   },
 });
 const conversation = new ConversationView(byId("conversation"), byId("newest"));
-const shell = bindShell({ tree, conversation, onfind: () => soon() });
+const shell = bindShell({ tree, conversation, onfind: () => drawTree() });
 
 const projects = client.subscribe("projects", {}, () => soon());
 const sessions = client.subscribe("sessions", { columns: SESSION_COLUMNS }, () => {
@@ -160,6 +160,10 @@ function drop(session) {
 }
 
 showConnection(client.status, { announce: shell.announce, signIn: () => `/login/?next=${encodeURIComponent("/")}` });
+client.status.watch(({ state, code }) => {
+  // Signed out elsewhere: nothing stays behind in this browser. What is on the screen is its reader's to close.
+  if (state === "stopped" && (code === 4401 || code === 4403)) void client.close({ forget: true });
+});
 client.user.watch((who) => who && who.id !== user && location.reload()); // another person signed in meanwhile
 
 byId("leave").addEventListener("submit", async (event) => {

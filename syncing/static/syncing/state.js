@@ -45,7 +45,9 @@ const EVENTS = {
   fault: (state, { reason }) => (isConnected(state) ? fault(state, reason) : stay(state)),
   close: (state) => {
     const [next, effects] = disconnect(state);
-    return [{ ...next, phase: "stopped", code: null, reason: "Closed." }, [{ type: "close", code: 1000 }, ...effects]];
+    // Whoever closes a client that had stopped already wants to know, still, why.
+    const why = state.phase === "stopped" ? {} : { code: null, reason: "Closed." };
+    return [{ ...next, phase: "stopped", ...why }, [{ type: "close", code: 1000 }, ...effects]];
   },
   subscribe: add,
   unsubscribe: remove,
