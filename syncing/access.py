@@ -79,7 +79,10 @@ class AccessTable:
         self._users.clear()
 
     def move(self, events: Iterable[RowEvent]) -> Mapping[str, tuple[frozenset[str], frozenset[str]]]:
-        """Applies a batch; gives the users whose scopes changed, with the scopes before and after."""
+        """Applies a batch; gives the users whose scopes changed, with the scopes before and after.
+
+        Raises Unreadable for a grant that cannot be read: then nothing that is known holds any longer.
+        """
         before: dict[str, frozenset[str]] = {}
         for event in events:
             if event.event.table in self._columns:

@@ -19,6 +19,10 @@ class Past:
     def __add__(self, later: Past) -> Past:
         return Past([*self.events, *later.events], self.resets | later.resets)
 
+    def without(self, table: str) -> Past:
+        """The same, but for a table whose rows cannot be followed after all."""
+        return Past([event for event in self.events if event.event.table != table], self.resets | {table})
+
 
 class History:
     """The steps since a checkpoint, shared by all that are read for at it. Bounded: then it has overflowed."""

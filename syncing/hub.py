@@ -1,7 +1,7 @@
 """One a process: takes the feed's steps, finds out whom each change concerns, and fans it out.
 
 Everything here runs in the event loop and without awaiting, so that each step is delivered whole. Whoever has to be
-read for (a new shape, a gained scope, a client that was away) waits for a round; `staging` brings it up to the feed.
+read for (a new shape, a gained scope, a client that was away) waits for a round; `rounds` and `staging` bring it up.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any
-from weakref import WeakSet
 
 from django.conf import settings
 from twisted.internet.defer import Deferred
@@ -22,14 +21,16 @@ from syncing.clients import ClientLog
 from syncing.connections import Connection, Following, State
 from syncing.declarations import declarations
 from syncing.frames import CloseCode
-from syncing.history import History, Past
+from syncing.history import Past
 from syncing.listener import Feed
+from syncing.live import Live
 from syncing.log import Checkpoint, Step
-from syncing.matching import RowEvent, ShapeIndex, by_row, fold, scopes_of
+from syncing.matching import RowEvent, Unreadable, by_row, fold, scopes_of
 from syncing.past import PastReader
+from syncing.rounds import Rounds
 from syncing.shapes import Shape
-from syncing.snapshots import Opened, Order, SnapshotReaders, SnapshotRound
-from syncing.staging import Staging, finish
+from syncing.snapshots import SnapshotRound
+from syncing.staging import Staging
 from syncing.steps import StepFrames, parts_of
 from syncing.transport import close_all
 
@@ -41,7 +42,6 @@ QUIET = 50.0
 TOO_SLOW = 30.0
 TICK = 5.0
 ASK_AGAIN = 1.0
-LONGEST_RETRY = 30.0
 THIN_EVERY = 60.0
 
 
@@ -53,20 +53,14 @@ class Hub:
         types = {declaration.db_table: declaration.keys for declaration in declarations().values()}
         self.granting = granting_tables()
         self.feed = Feed(self, poll_seconds=settings.SYNC_POLL_SECONDS, batch_size=settings.SYNC_BATCH_SIZE)
-        self.readers = SnapshotReaders(settings.SYNC_SNAPSHOT_READERS, self._reader_released)
         self.past = PastReader(types, settings.SYNC_BATCH_SIZE)
         self.access = AccessTable()
-        # Of the rounds under way; each lives as long as a staging holds it.
-        self._histories: WeakSet[History] = WeakSet()
-        self.index = ShapeIndex()
+        self.live = Live()
+        self.rounds = Rounds(self)
         self.position: Checkpoint | None = None
         self.clients = ClientLog()
         self.connections: set[Connection] = set()
-        self.waiting: set[Connection] = set()
-        self._by_user: dict[str, set[Connection]] = defaultdict(set)
-        self._by_shape: dict[Shape, set[Connection]] = defaultdict(set)
-        self._by_scope: dict[str, set[Connection]] = defaultdict(set)
-        self._live: set[Connection] = set()
+        self.by_user: dict[str, set[Connection]] = defaultdict(set)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._access_changed_at = 0.0
 
@@ -91,7 +85,7 @@ class Hub:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self.readers.close()
+        self.rounds.close()
         await asyncio.to_thread(self.past.close)
 
     def spawn(self, work: Any) -> asyncio.Task[Any]:
@@ -114,7 +108,7 @@ class Hub:
         Who was deactivated or revoked in between was not yet here to be closed: asked again.
         """
         self.connections.add(connection)
-        self._by_user[connection.user].add(connection)
+        self.by_user[connection.user].add(connection)
         self.clients.note(connection, "")
         self.check(connection, since=since)
 
@@ -128,15 +122,15 @@ class Hub:
         connection.closed = True
         position = self.position_of(connection)
         self.clients.note(connection, str(position.cursor) if position else "")
-        self._leave(connection)
+        self.leave(connection)
         self.connections.discard(connection)
-        self.waiting.discard(connection)
+        self.rounds.forget(connection)
         if connection.staging:
             connection.staging.cancel()
-        users = self._by_user[connection.user]
+        users = self.by_user[connection.user]
         users.discard(connection)
         if not users:
-            del self._by_user[connection.user]
+            del self.by_user[connection.user]
             self.access.forget(connection.user)
 
     def follow(self, connection: Connection, shape: Shape, subscription: str, *, resume: bool) -> Following:
@@ -145,7 +139,7 @@ class Hub:
         if following is None:
             state = State.RESUMING if resume else State.STAGING
             following = connection.shapes[shape.handle] = Following(shape, state, [])
-            self.want(connection)
+            self.rounds.want(connection)
         following.subscriptions.append(subscription)
         connection.subscriptions[subscription] = shape.handle
         return following
@@ -156,37 +150,21 @@ class Hub:
         following = connection.shapes[handle]
         following.subscriptions.remove(subscription)
         if not following.subscriptions:
-            live = self._leave(connection)
+            live = self.leave(connection)
             del connection.shapes[handle]
             if live:
-                self._enter(connection)
+                self.live.enter(connection)
 
     def position_of(self, connection: Connection) -> Checkpoint | None:
         """The checkpoint up to which the client was told everything."""
-        return self.position if connection in self._live else connection.position
+        return self.position if connection in self.live else connection.position
 
-    # -- who gets live changes -----------------------------------------------------------------------------------------
-
-    def _enter(self, connection: Connection) -> None:
-        self._live.add(connection)
-        for following in connection.ready():
-            self._by_shape[following.shape].add(connection)
-            self.index.add(following.shape, connection.held)
-        for scope in connection.held:
-            self._by_scope[scope].add(connection)
-
-    def _leave(self, connection: Connection) -> bool:
-        """Whether it was live."""
-        if connection not in self._live:
-            return False
-        self._live.discard(connection)
-        for following in connection.ready():
-            self.index.discard(following.shape, connection.held)
-            _discard(self._by_shape, following.shape, connection)
-        for scope in connection.held:
-            _discard(self._by_scope, scope, connection)
-        connection.position = self.position
-        return True
+    def leave(self, connection: Connection) -> bool:
+        """No more live changes; what it was told so far is noted. Whether it got any."""
+        live = self.live.leave(connection)
+        if live:
+            connection.position = self.position
+        return live
 
     # -- the feed's audience -----------------------------------------------------------------------------------------
 
@@ -194,14 +172,17 @@ class Hub:
         """The next step, to everyone whom it concerns, at once."""
         before, self.position = self.position, step.end
         past = Past(self.past.decoded(step.batch.events), step.batch.resets)
-        for history in self._histories:
-            history.append(step.end, past, step.batch.bytes)
+        self.rounds.append(step, past)
         if before is None or not self.connections:
             return
         outgoing: dict[Connection, StepFrames] = defaultdict(lambda: StepFrames(step.end.cursor))
-        for connection, lost in self._move_access(past):
-            outgoing[connection].lost.extend(lost)
         resets = set(past.resets)
+        try:
+            for connection, lost in self._move_access(past):
+                outgoing[connection].lost.extend(lost)
+        except Unreadable as error:
+            logger.error("%s; who may read what is asked anew", error)
+            resets.add(error.table)
         changes = self._match(past.events, resets)
         for connection, handles in self._restage(resets):
             outgoing[connection].staging.extend(handles)
@@ -212,16 +193,16 @@ class Hub:
         """Moves the grants on; gives the live connections that lose scopes, and which."""
         told: list[tuple[Connection, frozenset[str]]] = []
         for user, (before, after) in self.access.move(past.events).items():
-            for connection in self._by_user.get(user, ()):
+            for connection in self.by_user.get(user, ()):
                 if isinstance(connection.job, Staging):
                     connection.job.lost |= before - after
-                if connection in self._live and (lost := connection.held - after):
-                    self._leave(connection)
+                if connection in self.live and (lost := connection.held - after):
+                    self.leave(connection)
                     connection.held -= lost
-                    self._enter(connection)
+                    self.live.enter(connection)
                     told.append((connection, lost))
-                if self.needs(connection):
-                    self.want(connection)
+                if self.rounds.needs(connection):
+                    self.rounds.want(connection)
         return told
 
     def _match(self, events: Iterable[RowEvent], resets: set[str]) -> Mapping[tuple[Shape, str], list[bytes]]:
@@ -230,23 +211,18 @@ class Hub:
         A table with an event that cannot be matched is added to `resets`, and reported: it must not stop the feed.
         """
         changes: dict[tuple[Shape, str], list[bytes]] = defaultdict(list)
-        for (table, row_id), group in by_row(events).items():
+        for (table, _), group in by_row(events).items():
             if table in resets:
                 continue
             try:
-                for shape in self.index.touched(self.tables[table], group):
+                for shape in self.live.index.touched(self.tables[table], group):
                     for scope in scopes_of(group):
-                        if self.audience(shape, scope) and (change := fold(group, shape, scope)):
+                        if self.live.audience(shape, scope) and (change := fold(group, shape, scope)):
                             changes[(shape, scope)].append(change)
-            except ValueError:
-                logger.exception("row %s of %s cannot be matched; its shapes are staged anew", row_id, table)
+            except Unreadable as error:
+                logger.error("%s; shapes of its table are staged anew", error)
                 resets.add(table)
         return changes
-
-    def audience(self, shape: Shape, scope: str) -> set[Connection]:
-        """The live connections that hold the pair."""
-        followers, holders = self._by_shape.get(shape), self._by_scope.get(scope)
-        return followers & holders if followers and holders else set()
 
     def _restage(self, resets: set[str]) -> Iterable[tuple[Connection, list[str]]]:
         """The shapes of these tables are to be read anew; gives the live connections concerned, and the handles."""
@@ -259,17 +235,17 @@ class Hub:
         told = []
         for connection in self.connections:
             anew = [one for one in connection.ready() if everything or one.shape.table in tables]
-            live = self._leave(connection) if anew else False
+            live = self.leave(connection) if anew else False
             for following in anew:
                 following.state = State.STAGING
                 following.shown = following.shown and not live
             if live:
-                self._enter(connection)
+                self.live.enter(connection)
                 told.append((connection, [following.shape.handle for following in anew]))
             if everything and isinstance(connection.job, Staging):
                 connection.job.void = True
-            if self.needs(connection):
-                self.want(connection)
+            if self.rounds.needs(connection):
+                self.rounds.want(connection)
         return told
 
     def _address(
@@ -277,7 +253,7 @@ class Hub:
     ) -> None:
         for (shape, scope), some in changes.items():
             parts = parts_of(shape, scope, some)
-            for connection in self.audience(shape, scope):
+            for connection in self.live.audience(shape, scope):
                 outgoing[connection].parts.extend(parts)
 
     def _send(self, outgoing: Mapping[Connection, StepFrames], before: Checkpoint) -> None:
@@ -293,6 +269,10 @@ class Hub:
                 key = tuple(map(id, step.parts))
                 frames = shared.get(key) or shared.setdefault(key, step.frames())
             connection.write(*frames)
+
+    async def open_round(self) -> SnapshotRound | None:
+        """Readers for those who wait."""
+        return await self.rounds.open()
 
     def broken(self) -> None:
         """Nothing that clients hold can be brought forward: they come again, and are staged anew."""
@@ -331,105 +311,6 @@ class Hub:
             connection.close(code)
         return True
 
-    # -- rounds --------------------------------------------------------------------------------------------------------
-
-    def needs(self, connection: Connection) -> bool:
-        """Whether something has to be read for the connection before it is told everything."""
-        if connection.in_state(State.STAGING, State.RESUMING):
-            return True
-        if not connection.shapes:
-            return False
-        return connection.user not in self.access or bool(self.access.scopes(connection.user) - connection.held)
-
-    def want(self, connection: Connection) -> None:
-        """The connection waits for the next round, unless it is being staged: then it asks again at the end."""
-        if connection.job is None and not connection.closed and not connection.behind:
-            self.waiting.add(connection)
-            self.feed.wake()
-
-    async def open_round(self) -> SnapshotRound | None:
-        """Readers for those who wait; None if nobody does, or all are busy (then the next one free wakes us)."""
-        if not self.waiting or not self.readers.free:
-            return None
-        return await self.readers.open(self._collect)
-
-    def _reader_released(self) -> None:
-        if self.waiting:
-            self.feed.wake()
-
-    def _collect(self, checkpoint: Checkpoint) -> Order:
-        history = History(checkpoint, max_events=20 * settings.SYNC_BATCH_SIZE)
-        self._histories.add(history)
-        jobs = [Staging(self, connection, checkpoint, history) for connection in self.waiting]
-        self.waiting.clear()
-        users = {job.connection.user for job in jobs}
-        return Order(
-            checkpoint,
-            [job.request for job in jobs],
-            {user: self.access.scopes(user) for user in users if user in self.access},
-            lambda opened: self._opened(jobs, opened, history),
-            lambda error: self._failed(jobs, error),
-        )
-
-    def _opened(self, jobs: Iterable[Staging], opened: Opened, history: History) -> None:
-        since = history.since(opened.checkpoint)
-        if since is None or since.resets & self.granting:
-            self._failed(jobs, RuntimeError("the grants are too old"))
-            return
-        for user, access in opened.access.items():
-            if user in self._by_user:
-                self.access.track(access, since.events)
-        for job in jobs:
-            if job.connection.closed:
-                continue
-            if job.connection.user in opened.inactive:
-                job.connection.close(CloseCode.FORBIDDEN)
-                continue
-            job.connection.staging = self.spawn(job.run(opened))
-
-    def _failed(self, jobs: Iterable[Staging], error: BaseException) -> None:
-        logger.warning("a snapshot failed and is tried again: %s", error)
-        for job in jobs:
-            self.retry(job)
-
-    def retry(self, job: Staging) -> None:
-        """The staging came to nothing; another one is asked for, later each time that this happens in a row."""
-        connection = job.connection
-        connection.job = connection.staging = None
-        if not connection.closed:
-            delay = min(LONGEST_RETRY, 0.1 * 2**connection.failures)
-            connection.failures = min(connection.failures + 1, 10)
-            asyncio.get_running_loop().call_later(delay, self.want, connection)
-
-    def finish(self, job: Staging) -> None:
-        """Brings the connection from what was read for it to the feed's position, in one step; then it is live."""
-        connection = job.connection
-        since = job.history.since(job.checkpoint)
-        missed = None if connection in self._live else self._missed(job, since)
-        unknown = missed is None and connection not in self._live
-        if job.void or since is None or unknown or self.position is None or connection.user not in self.access:
-            self.retry(job)
-            return
-        self._leave(connection)
-        frames = finish(job, self.position, self.access.scopes(connection.user), since, missed)
-        connection.job = connection.staging = None
-        connection.behind = False
-        connection.failures = 0
-        self._enter(connection)
-        connection.write(*frames)
-        if self.needs(connection):
-            self.want(connection)
-
-    @staticmethod
-    def _missed(job: Staging, since: Past | None) -> Past | None:
-        """What a connection that is not live was not told about the shapes that it shows; None if that is unknown."""
-        if since is not None and job.missed is not None:
-            return job.missed + since
-        if job.connection.position is None or not job.live:
-            return Past()
-        # It fell behind while it was being staged.
-        return job.history.since(job.connection.position)
-
     # -- slow clients ------------------------------------------------------------------------------------------------
 
     def _fall_behind(self, connection: Connection, before: Checkpoint, step: StepFrames) -> None:
@@ -437,7 +318,7 @@ class Hub:
 
         What this step would have told, the client does not know.
         """
-        self._leave(connection)
+        self.leave(connection)
         connection.position = before
         connection.held |= frozenset(step.lost)
         for handle in step.staging:
@@ -452,7 +333,7 @@ class Hub:
             return
         if connection.behind:
             connection.behind = False
-            self.want(connection)
+            self.rounds.want(connection)
 
     # -- time --------------------------------------------------------------------------------------------------------
 
@@ -467,7 +348,7 @@ class Hub:
                     connection.close(CloseCode.TOO_SLOW)
                 elif expires_at is not None and expires_at <= time.time():
                     self.spawn(self._verify([connection]))  # a session may have been prolonged
-                elif connection in self._live and now - connection.told_at > QUIET and self.position:
+                elif connection in self.live and now - connection.told_at > QUIET and self.position:
                     connection.write(*StepFrames(self.position.cursor).frames())
             await self._keep_house("clients could not be noted", self.clients.flush())
             if now - thinned_at > THIN_EVERY:
@@ -479,12 +360,6 @@ class Hub:
             await work
         except Exception:
             logger.warning(failure, exc_info=True)
-
-
-def _discard(index: dict[Any, set[Connection]], key: Any, connection: Connection) -> None:
-    index[key].discard(connection)
-    if not index[key]:
-        del index[key]
 
 
 _hub: Hub | None = None

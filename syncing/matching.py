@@ -21,11 +21,19 @@ Values = Mapping[str, Any]
 RAW_ROW = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
+class Unreadable(ValueError):
+    """An event's text cannot be read (JSON nested too deeply for Python, for one); `table` is its database table."""
+
+    def __init__(self, event: Event) -> None:
+        super().__init__(f"event {event.id} of row {event.row_id} of {event.table} cannot be read")
+        self.table = event.table
+
+
 class RowEvent:
     """An event, with what filters look at decoded when somebody asks.
 
-    `was` and `now` are None where the row did not or does not exist. Reading them raises ValueError where the event's
-    text cannot be read.
+    `was` and `now` are None where the row did not or does not exist. All that reads the event's text raises Unreadable
+    where it cannot be read.
     """
 
     __slots__ = ("_images", "_types", "event")
@@ -48,29 +56,45 @@ class RowEvent:
 
     def after(self) -> dict[str, msgspec.Raw]:
         """The columns that the event brings, spelled as the database spelled them."""
-        return RAW_ROW.decode(self.event.after or "{}")
+        return self._row(self.event.after)
 
     def changed(self) -> Collection[str]:
         """The columns that an update changed."""
-        return RAW_ROW.decode(self.event.before or "{}").keys()
+        return self._row(self.event.before).keys()
+
+    def _row(self, text: str | None) -> dict[str, msgspec.Raw]:
+        try:
+            return RAW_ROW.decode(text or "{}")
+        except (msgspec.MsgspecError, RecursionError):
+            raise Unreadable(self.event) from None
 
     def _read(self) -> tuple[Values | None, Values | None]:
         if self._images is None:
             event = self.event
             if event.op == "I":
-                self._images = (None, self._values(event.after))
+                self._images = (None, self._keys(event.after))
             elif event.op == "D":
-                self._images = (self._values(event.before), None)
+                self._images = (self._keys(event.before), None)
             elif event.keys is not None:
-                now = self._values(event.keys)
+                now = self._keys(event.keys)
                 self._images = (now, now)
             else:
-                now = self._values(event.after)
+                now = self._keys(event.after)
                 self._images = ({**now, **self._values(event.before)}, now)
         return self._images
 
+    def _keys(self, text: str | None) -> dict[str, Any]:
+        values = self._values(text)
+        if len(values) < len(self._types):
+            # Logged before a column was declared, by triggers that are not yet, or no longer, those of this code.
+            raise Unreadable(self.event)
+        return values
+
     def _values(self, text: str | None) -> dict[str, Any]:
-        row = loads(text or "{}")
+        try:
+            row = loads(text or "{}")
+        except ValueError:
+            raise Unreadable(self.event) from None
         return {name: decode(type_, row[name]) for name, type_ in self._types.items() if name in row}
 
 

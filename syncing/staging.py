@@ -35,7 +35,8 @@ class Staging:
     """What is read for one connection at one checkpoint.
 
     stage: shapes whose rows are read whole. live: shapes that the client shows already. granted: the scopes that the
-    user may read at the checkpoint. history: what happened since. lost: scopes that were lost since; they are not
+    user may read at the checkpoint. held: those that the client held then.
+    history: what happened since. lost: scopes that were lost since; they are not
     delivered, even if regained. missed: what happened in the live shapes before the checkpoint and was not told.
     void: it must be begun anew.
     """
@@ -51,6 +52,7 @@ class Staging:
         staging = [] if connection.in_state(State.RESUMING) else connection.in_state(State.STAGING)
         self.stage = {one.shape.handle: one for one in staging}
         self.granted: frozenset[str] = frozenset()
+        self.held = connection.held
         self.lost: frozenset[str] = frozenset()
         self.missed: Past | None = None
         self.gained_rows: dict[Pair, list[bytes]] = {}
@@ -63,8 +65,7 @@ class Staging:
     @property
     def request(self) -> Request:
         """What the round reads for this connection."""
-        connection = self.connection
-        return Request(connection.user, shapes(self.stage), shapes(self.live), connection.held)
+        return Request(self.connection.user, shapes(self.stage), shapes(self.live), self.held)
 
     async def run(self, opened: Opened) -> None:
         """Sends snapshots, gathers the rest, finishes. Retries by way of the hub if a read failed."""
@@ -78,9 +79,9 @@ class Staging:
             return
         except Exception as error:
             logger.warning("staging failed and is tried again: %s", error)
-            self.hub.retry(self)
+            self.hub.rounds.retry(self)
             return
-        self.hub.finish(self)
+        self.hub.rounds.finish(self)
 
     async def _find_missed(self) -> None:
         """Judges the cursor with which the client came, or the place where it fell behind."""
@@ -99,7 +100,7 @@ class Staging:
         tables = {self.hub.tables.get(table) for table in past.resets}
         self._stage_instead([one for one in self.live.values() if one.shape.table in tables])
         self.missed = past
-        connection.position = start  # where a retry goes on
+        connection.position = start
         for following in self.live.values():
             following.shown = True
             if following.state is State.RESUMING:
@@ -120,22 +121,29 @@ class Staging:
             for scope in sorted(self.granted):
                 async for rows in self._rows(opened, following.shape, scope).chunks():
                     await connection.link.drained()
-                    if connection.shapes.get(handle) is not following or scope in self.lost or self.void:
+                    if not self.concerns(following) or scope in self.lost or self.void:
                         break
                     connection.write(encode_rows(handle, following.n, scope, rows))
+
+    def concerns(self, following: Following) -> bool:
+        """Whether the connection still follows it."""
+        return self.connection.shapes.get(following.shape.handle) is following
 
     async def _gather_gained(self, opened: Opened) -> None:
         size = 0
         for shape in shapes(self.live):
-            for scope in self.granted - self.connection.held:
-                chunks = self.gained_rows[(shape, scope)] = []
+            for scope in self.granted - self.held:
+                changes = self.gained_rows[(shape, scope)] = []
                 async for rows in self._rows(opened, shape, scope).chunks():
                     size += len(rows)
+                    try:
+                        changes.extend(inserts(rows))
+                    except ValueError:
+                        size = GAINED_BYTES + 1  # as text they can still be staged
                     if size > GAINED_BYTES:
                         self.too_much = True
                         self.gained_rows.clear()
                         return
-                    chunks.append(rows)
 
     @staticmethod
     def _rows(opened: Opened, shape: Shape, scope: str) -> PairRows:
@@ -161,41 +169,48 @@ def finish(job: Staging, position: Checkpoint, scopes: frozenset[str], since: Pa
     """The step that ends a staging, at `position`; moves the connection's shapes and scopes to what it says.
 
     scopes: what the user may read now. since: what happened after the job's checkpoint. missed: what the live shapes
-    were not told, None if they were told everything.
+    were not told, None if they were told everything. Raises Unreadable before anything is moved.
     """
     connection, tables = job.connection, job.hub.tables
     usable = (job.granted & scopes) - job.lost
     gained = usable - connection.held
     step = StepFrames(position.cursor)
-    reset = {tables.get(table) for table in (missed or since).resets}
-    live = [one for handle, one in job.live.items() if connection.shapes.get(handle) is one]
-    for following in live:
-        if job.too_much or (missed is not None and following.shape.table in reset):
-            following.state = State.STAGING
-        elif following.state is not State.STAGING:
-            following.state = State.READY
-            if missed is not None:
-                for scope in sorted(connection.held & usable):
-                    step.add(following.shape, scope, folded(missed, following.shape, scope, tables))
-            for scope in sorted(gained):
-                rows = [change for chunk in job.gained_rows[(following.shape, scope)] for change in inserts(chunk)]
-                step.add(following.shape, scope, [*rows, *folded(since, following.shape, scope, tables)])
-    changed = {tables.get(table) for table in since.resets}
-    for handle, following in job.stage.items():
-        if connection.shapes.get(handle) is not following or following.shape.table in changed:
-            continue
-        following.state, following.shown = State.READY, True
-        step.ready.append(Ready(shape=handle, n=following.n))
+    kept, anew = _judge_live(job, missed)
+    for following in kept:
+        if missed is not None:
+            for scope in sorted(connection.held & usable):
+                step.add(following.shape, scope, folded(missed, following.shape, scope, tables))
+        for scope in sorted(gained):
+            rows = job.gained_rows[(following.shape, scope)]
+            step.add(following.shape, scope, [*rows, *folded(since, following.shape, scope, tables)])
+    reset = {tables.get(table) for table in since.resets}
+    staged = [one for one in job.stage.values() if job.concerns(one) and one.shape.table not in reset]
+    for following in staged:
         for scope in sorted(usable):
             step.add(following.shape, scope, folded(since, following.shape, scope, tables))
+    # From here on nothing can fail.
+    for following in anew:
+        following.state = State.STAGING
+    for following in [*kept, *staged]:
+        following.state, following.shown = State.READY, True
     for following in connection.in_state(State.STAGING):
         if following.shown:
             following.shown = False
             step.staging.append(following.shape.handle)
+    step.ready = [Ready(shape=following.shape.handle, n=following.n) for following in staged]
     step.lost = sorted((connection.held | job.granted) - usable)
     step.gained = sorted(gained)
     connection.held = usable
     return step.frames()
+
+
+def _judge_live(job: Staging, missed: Past | None) -> tuple[list[Following], list[Following]]:
+    """The live shapes that can be brought forward, and those that must be read anew."""
+    resets = missed.resets if missed is not None else frozenset()
+    reset = {job.hub.tables.get(table) for table in resets}
+    live = [one for one in job.live.values() if job.concerns(one) and one.state is not State.STAGING]
+    anew = [one for one in live if job.too_much or one.shape.table in reset]
+    return [one for one in live if one not in anew], anew
 
 
 def folded(past: Past, shape: Shape, scope: str, tables: dict[str, str]) -> Iterator[bytes]:

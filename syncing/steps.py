@@ -40,12 +40,18 @@ def encode_rows(handle: str, n: int, scope: str, rows: bytes) -> bytes:
 
 
 def inserts(rows: bytes) -> list[bytes]:
-    """The changes that bring these rows (a chunk of JSON text) to a client that shows the shape already."""
-    changes = []
-    for row in RAW_ROWS.decode(b"[" + rows + b"]"):
-        key = ROW_KEY.decode(row)
-        changes.append(f'{{"op":"insert","id":"{key.id}","v":{key.sync_version},"row":'.encode() + bytes(row) + b"}")
-    return changes
+    """The changes that bring these rows (a chunk of JSON text) to a client that shows the shape already.
+
+    Raises ValueError where a row cannot be read (JSON nested too deeply for Python, for one).
+    """
+    try:
+        keyed = [(ROW_KEY.decode(row), row) for row in RAW_ROWS.decode(b"[" + rows + b"]")]
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    return [
+        f'{{"op":"insert","id":"{key.id}","v":{key.sync_version},"row":'.encode() + bytes(row) + b"}"
+        for key, row in keyed
+    ]
 
 
 def parts_of(shape: Shape, scope: str, changes: Iterable[bytes]) -> list[bytes]:

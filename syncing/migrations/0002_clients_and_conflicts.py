@@ -5,11 +5,12 @@ import django.db.models.deletion
 import django.db.models.functions.datetime
 import pgtrigger.compiler
 import pgtrigger.migrations
+from django.conf import settings
+from django.db import migrations, models
+
 import syncing.fields
 import syncing.identity
 import syncing.triggers
-from django.conf import settings
-from django.db import migrations, models
 
 
 class Migration(migrations.Migration):

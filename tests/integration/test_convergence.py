@@ -192,7 +192,7 @@ class World:
         states = [following.state.value for following in connection.shapes.values()]
         return (
             f"{client.user}: {'' if self._up_to_date(client) else 'not '}up to date, {states},"
-            f" behind={connection.behind}, job={connection.job}, waiting={connection in self.hub.waiting},"
+            f" behind={connection.behind}, job={connection.job}, waiting={connection in self.hub.rounds.waiting},"
             f" at {self.hub.position_of(connection)} of {self.hub.position}, failures={connection.failures}"
         )
 
@@ -200,7 +200,7 @@ class World:
         connection = client.connection
         if connection is None or not connection.shapes:
             return True
-        return self.hub.position_of(connection) is self.hub.position and not self.hub.needs(connection)
+        return self.hub.position_of(connection) is self.hub.position and not self.hub.rounds.needs(connection)
 
     def check(self) -> None:
         problems = [problem for client in self.clients for problem in client.problems]

@@ -12,6 +12,7 @@ from syncing.access import Access, AccessTable, access_of_rows, granting_tables
 from syncing.declarations import declarations
 from syncing.log import Event
 from syncing.matching import RowEvent
+from syncing.values import ColumnType
 
 USERS = ["u1", "u2", "u3"]
 TRACKED = ["u1", "u2"]
@@ -32,8 +33,7 @@ def change(was: tuple[str, str] | None, now: tuple[str, str] | None, table: str,
     event = Event(
         0, table, op, row_id, 1, now[1] if now else None, was[1] if was else None, after, before, keys, 0.0
     )  # fmt: skip
-    types = {declaration.db_table: declaration.keys for declaration in declarations().values()}
-    return RowEvent(event, types[table])
+    return RowEvent(event, {column: ColumnType.UUID})
 
 
 def scopes_read(world: World, user: str) -> frozenset[str]:
