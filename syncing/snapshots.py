@@ -13,7 +13,7 @@ import logging
 import queue
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,7 +33,8 @@ logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 128 * 1024
 SPOOL_MEMORY = 256 * 1024
-ROWS_A_FETCH = 2000
+#: What is fetched at once: rows at first, then as many as are of about this size, but not more than that.
+FIRST_FETCH, FETCH_BYTES, LARGEST_FETCH = 50, 1024 * 1024, 2000
 #: How long a reader waits for the checkpoint that it was opened for.
 PATIENCE = 30.0
 
@@ -312,9 +313,8 @@ def read_shape(connection: psycopg.Connection[Any], shape: Shape, wanted: Mappin
     with connection.cursor(name="rows") as cursor:
         cursor.adapters.register_loader("text", BytesLoader)
         cursor.adapters.register_loader("varchar", BytesLoader)
-        cursor.itersize = ROWS_A_FETCH
         cursor.execute(sql, [list(wanted), *params])
-        for scope, row in cursor:
+        for scope, row in fetched(cursor):
             buffer = buffers[scope]
             buffer.append(row)
             sizes[scope] += len(row)
@@ -327,6 +327,14 @@ def read_shape(connection: psycopg.Connection[Any], shape: Shape, wanted: Mappin
         if buffer:
             rows.write(b",".join(buffer))
         rows.finish()
+
+
+def fetched(cursor: psycopg.ServerCursor[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    """All rows, as many at once as are of about FETCH_BYTES: a row of a log's text may weigh as much as thousands."""
+    size = FIRST_FETCH
+    while rows := cursor.fetchmany(size):
+        yield from rows
+        size = max(1, min(LARGEST_FETCH, FETCH_BYTES * len(rows) // sum(len(row) for _, row in rows)))
 
 
 class BytesLoader(Loader):
