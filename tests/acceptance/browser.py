@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,22 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 STATIC = Path(__file__).resolve().parent.parent / "js"
 #: What a lost connection makes the browser itself say.
 EXPECTED = re.compile(r"WebSocket connection to|net::ERR_|Failed to load resource")
+
+
+#: All rows in all of the page's databases, as JSON.
+STORED = """async () => {
+  const rows = [];
+  for (const { name } of await indexedDB.databases()) {
+    const database = await new Promise((resolve) => {
+      const request = indexedDB.open(name);
+      request.onsuccess = () => resolve(request.result);
+    });
+    const request = database.transaction("rows").objectStore("rows").getAll();
+    rows.push(...await new Promise((resolve) => { request.onsuccess = () => resolve(request.result); }));
+    database.close();
+  }
+  return JSON.stringify(rows);
+}"""
 
 
 @dataclass
@@ -50,6 +68,13 @@ class Tab:
     def open(self, session: str) -> None:
         """A session, by its address."""
         self.page.evaluate("session => { location.hash = `#/session/${session}` }", session)
+
+    def expect_stored(self, expected: Callable[[str], bool]) -> None:
+        """Of all rows in the browser's databases, as JSON, sooner or later: a page does not tell when it has stored."""
+        deadline = time.monotonic() + 10
+        while not expected(rows := self.page.evaluate(STORED)):
+            assert time.monotonic() < deadline, rows
+            self.page.wait_for_timeout(20)
 
     @property
     def lines(self) -> Locator:

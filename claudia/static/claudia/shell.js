@@ -22,7 +22,6 @@ export function bindShell({ tree, conversation, onfind }) {
   const arrange = () => {
     sidebar.classList.toggle("open", drawn);
     veil.hidden = !(NARROW.matches && drawn);
-    sidebar.inert = NARROW.matches && !drawn;
     main.inert = NARROW.matches && drawn;
     drawer.setAttribute("aria-expanded", String(drawn));
   };
