@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import psycopg
 
+from syncing import listener
 from syncing.databases import conninfo
 from syncing.listener import Feed, Round
 from syncing.log import Checkpoint, Event, Step
@@ -127,6 +128,7 @@ class WatchedFeed(Feed, Watch):
         Feed.__init__(self, self.recorder, poll_seconds=poll_seconds, batch_size=batch_size)
         self.state = "hot"
         self.stay_awake = False
+        self._kept_awake = False
         self.polls = 0
         self.connections = 0
         self._stops: dict[str, Stop] = {}
@@ -163,9 +165,10 @@ class WatchedFeed(Feed, Watch):
 
     async def awake(self) -> None:
         """Keeps it hot from now on, and returns when it holds the gate."""
-        self.stay_awake = True
+        self.stay_awake, self._kept_awake = True, False
         self.wake()
-        await self.until(lambda: self.holds_gate, "the feed holds the gate")
+        # It may hold the gate and be about to open it; once it was kept from going idle, it is not.
+        await self.until(lambda: self._kept_awake and self.holds_gate, "the feed holds the gate")
 
     def nudge(self) -> None:
         """It gets up and looks."""
@@ -203,11 +206,11 @@ class WatchedFeed(Feed, Watch):
         await self._pass("poll" if try_gate else "idle poll")
         advanced = await super()._advance(try_gate=try_gate)
         self.polls += 1
+        self._kept_awake = try_gate and self.stay_awake
         self.tell()
-        if try_gate and self.stay_awake and not advanced:
-            await asyncio.sleep(0.002)  # the feed's own pace
-            return True
-        return advanced
+        if self._kept_awake and not advanced:
+            await asyncio.sleep(listener.HOT_POLL)
+        return advanced or self._kept_awake
 
     async def _take_rows(self, *, always: bool, export: bool) -> list[tuple[Any, ...]]:
         rows = await super()._take_rows(always=always, export=export)

@@ -19,11 +19,16 @@ MANY = """
 async def step_of(feed: WatchedFeed, database: Database, *statements: tuple[str, list[object]]) -> Step:
     """The step of one transaction."""
     at = len(feed.recorder.steps)
+
+    def told() -> list[Step]:
+        # Checkpoints of others may come as steps in which nothing happened.
+        return [step for step in feed.recorder.steps[at:] if step.batch.events or step.batch.resets]
+
     async with database.transaction():
         for sql, parameters in statements:
             await database.execute(sql, parameters)
-    await feed.recorder.until(lambda: len(feed.recorder.steps) > at, "a step")
-    return feed.recorder.steps[at]
+    await feed.recorder.until(told, "a step")
+    return told()[0]
 
 
 async def test_a_batch_up_to_the_limit_is_told_by_rows_a_larger_one_as_a_reset_of_its_tables() -> None:
@@ -62,7 +67,7 @@ async def test_a_batch_of_few_but_large_events_is_a_reset_too(monkeypatch: pytes
         assert (len(small.batch.events), small.batch.resets) == (1, frozenset())
         large = await step_of(feed, writer, (sessions, [user, 20_000]))
         assert large.batch == Batch((), frozenset({"sessions"}))
-        await other.recorder.until(lambda: other.recorder.steps[-1].batch.resets == {"sessions"}, "the reset")
+        await other.recorder.until(lambda: any(step.batch.resets for step in other.recorder.steps), "the reset")
         assert not any(event.after and len(event.after) > bound for event in other.recorder.events)
 
 
