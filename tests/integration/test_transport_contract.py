@@ -1,0 +1,218 @@
+"""What `syncing.transport` relies on of Daphne, autobahn and Twisted, none of which promises it.
+
+A failure here after an upgrade says which of them changed; what the whole is good for is tested over real sockets in
+tests/acceptance/test_protocol*.py.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import socket
+from pathlib import Path
+from typing import Any
+
+import daphne.server
+import pytest
+from autobahn.websocket.protocol import WebSocketProtocol as AutobahnProtocol
+from autobahn.websocket.protocol import WebSocketServerFactory
+from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
+from twisted.internet import abstract
+from twisted.internet.tcp import Connection as TcpConnection
+
+from syncing import transport
+from syncing.frames import CloseCode
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.mark.parametrize("package", ["daphne", "autobahn", "twisted"])
+def test_the_versions_are_pinned_and_those_that_run(package: str) -> None:
+    pinned = {
+        name.lower(): version
+        for name, _, version in (
+            line.split("#")[0].split(";")[0].strip().partition("==")
+            for line in (ROOT / "requirements.txt").read_text().splitlines()
+        )
+    }
+    name = next(name for name in pinned if name.split("[")[0] == package)
+    assert pinned[name] == importlib.metadata.version(package)
+
+
+def test_the_factory_builds_our_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WebSocketFactory, "protocol", WebSocketProtocol)
+    transport.use_push_protocol()
+    assert WebSocketFactory.protocol is transport.PushProtocol
+    assert "super().buildProtocol(addr)" in inspect.getsource(WebSocketFactory.buildProtocol)
+
+
+def test_daphne_sets_the_server_on_the_protocol_before_it_makes_the_application() -> None:
+    source = inspect.getsource(WebSocketProtocol.onConnect)
+    assert source.index("self.server = self.factory.server_class") < source.index("self.server.create_application")
+
+
+def test_daphne_hands_the_scope_of_a_socket_through_create_application_without_extensions() -> None:
+    parameters = list(inspect.signature(daphne.server.Server.create_application).parameters)
+    assert parameters == ["self", "protocol", "scope"]
+    assert "extensions" not in inspect.getsource(WebSocketProtocol.onConnect)
+
+
+def test_the_introduction_puts_the_link_in_the_scope_and_is_the_server_otherwise() -> None:
+    class Server:
+        websocket_timeout = 86_400
+        ping_interval = 20
+
+        def create_application(self, protocol: Any, scope: dict[str, Any]) -> dict[str, Any]:
+            return scope
+
+    protocol = object.__new__(transport.PushProtocol)
+    protocol.server = Server()
+    scope = protocol.server.create_application(protocol, {"type": "websocket"})
+    assert scope["extensions"] == {transport.EXTENSION: protocol.link}
+    assert protocol.server.ping_interval == 20
+    assert protocol.server.websocket_timeout < 0, "sockets live as long as their clients"
+
+
+def test_daphne_puts_frames_into_a_queue_whose_length_is_known() -> None:
+    source = inspect.getsource(WebSocketProtocol.onMessage)
+    assert "self.application_queue.put_nowait" in source
+    assert "asyncio.Queue()" in inspect.getsource(daphne.server.Server.create_application)
+
+
+def test_autobahn_has_the_hooks_that_are_overridden_and_the_state_that_is_read() -> None:
+    for name, parameters in (
+        ("_max_message_size_exceeded", ["self", "msg_size", "max_msg_size", "reason"]),
+        ("_invalid_payload", ["self", "reason"]),
+        ("onPing", ["self", "payload"]),
+        ("sendCloseFrame", ["self", "code", "reasonUtf8", "isReply"]),
+    ):
+        assert list(inspect.signature(getattr(AutobahnProtocol, name)).parameters) == parameters, name
+    assert AutobahnProtocol.STATE_OPEN != AutobahnProtocol.STATE_CLOSING
+    assert "self.failedByMe" in inspect.getsource(AutobahnProtocol.onMessageFrameBegin)
+
+
+def test_autobahn_refuses_a_message_by_its_announced_length_before_it_is_read() -> None:
+    source = inspect.getsource(AutobahnProtocol.onMessageFrameBegin)
+    assert "self.maxMessagePayloadSize" in source
+    assert "self._max_message_size_exceeded(" in source
+
+
+def test_autobahn_cuts_off_who_does_not_answer_a_close_in_time() -> None:
+    factory = WebSocketServerFactory()
+    assert 0 < factory.closeHandshakeTimeout < transport.CLOSED_WITHIN
+    assert "self.dropConnection(abort=True)" in inspect.getsource(AutobahnProtocol.onCloseHandshakeTimeout)
+
+
+class Reactor:
+    """Does nothing when told to read or write."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *arguments: None
+
+
+class Sink(abstract.FileDescriptor):
+    """A transport that takes so many bytes a turn."""
+
+    connected = 1
+    takes = 0
+
+    def __init__(self) -> None:
+        super().__init__(Reactor())  # type: ignore[arg-type]
+        self.socket = socket.socketpair()[0]
+
+    def writeSomeData(self, data: Any) -> int:
+        return min(self.takes, len(data))
+
+    def getHandle(self) -> socket.socket:
+        return self.socket
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def logPrefix(self) -> str:
+        return ""
+
+
+def open_link() -> tuple[transport.ServerLink, Sink]:
+    """A link on a transport that takes nothing yet."""
+    protocol = object.__new__(transport.PushProtocol)
+    protocol.state = AutobahnProtocol.STATE_OPEN
+    protocol.transport = sink = Sink()
+    link = protocol.link = transport.ServerLink(protocol)
+    sink.registerProducer(link, True)
+    return link, sink
+
+
+def test_twisted_tells_the_link_when_the_client_does_not_read_and_when_it_has_read_all() -> None:
+    link, sink = open_link()
+    link.write(b"x" * 1000)
+    assert not link.paused
+    link.write(b"x" * sink.bufferSize)
+    assert link.paused
+    sink.takes = 1000
+    sink.doWrite()
+    assert link.paused
+    sink.takes = 10 * sink.bufferSize
+    sink.doWrite()
+    assert not link.paused
+
+
+def test_what_the_client_has_taken_is_known_to_the_byte() -> None:
+    link, sink = open_link()
+    frame = transport.framed(b"x" * 50_000)
+    for _ in range(5):
+        link.write(b"x" * 50_000)
+    assert link.sent == 0
+    taken = 0
+    for takes in (1, 70_000, 12_345, len(frame), 10**9):
+        sink.takes = takes
+        before = len(sink.dataBuffer) - sink.offset
+        sink.doWrite()
+        taken += min(takes, before + 10**9)
+        assert link.sent == min(taken, 5 * len(frame))
+    assert link.sent == 5 * len(frame)
+
+
+def test_the_kernel_tells_what_a_client_has_not_acknowledged() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as near:
+        far, _ = listener.accept()
+        with far:
+            far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            near.setblocking(False)
+            sent = 0
+            try:
+                while True:
+                    sent += near.send(b"x" * 65_536)
+            except BlockingIOError:
+                pass
+            waiting = transport.unacknowledged(near)
+            assert 0 < waiting <= sent
+    assert transport.unacknowledged(near) == 0
+
+
+def test_a_connection_that_is_lost_is_neither_paused_nor_asked_for_its_socket() -> None:
+    link, sink = open_link()
+    link.write(b"x" * 2 * sink.bufferSize)
+    assert link.paused
+    sink.connectionLost(None)
+    del sink.socket  # as Twisted does
+    assert not link.paused
+    assert link.sent > 2 * sink.bufferSize
+
+
+def test_a_twisted_socket_can_be_told_to_stop_reading() -> None:
+    assert "self.stopReading()" in inspect.getsource(TcpConnection.pauseProducing) + inspect.getsource(
+        abstract.FileDescriptor.pauseProducing
+    )
+
+
+def test_a_closed_link_writes_nothing_and_close_codes_are_plain_integers() -> None:
+    link, sink = open_link()
+    codes: list[Any] = []
+    link._protocol.sendCloseFrame = lambda code: codes.append(code)  # type: ignore[method-assign]
+    link.close(CloseCode.RESTART)
+    assert codes == [1012]
+    assert type(codes[0]) is int
+    link._protocol.state = AutobahnProtocol.STATE_CLOSING
+    link.write(b"x")
+    assert sink._tempDataLen == 0
