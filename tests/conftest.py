@@ -10,11 +10,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 from django.conf import settings
 
 from claudia.database import use_database
 from claudia.postgres import EmbeddedPostgres, PostgresProblem
+
+# The same examples each time, and as long as they take: a busy machine is no failure.
+hypothesis.settings.register_profile("claudia", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("claudia")
 
 ROOT = Path(__file__).resolve().parent.parent
 # How the workers learn what the controller started.
