@@ -1,9 +1,9 @@
 """The last metre: from the hub to the sockets, past everything that costs per message.
 
 `PushProtocol` is Daphne's WebSocket protocol with a `ServerLink` in `scope["extensions"]["claudia.link"]`, by which the
-hub writes frames directly. It uses what Daphne and autobahn keep to themselves: their versions are pinned, and
-tests/integration/test_transport_contract.py fails when one of them changes it. Under another ASGI server the consumer falls
-back to `QueueLink`.
+hub writes frames directly. It uses what Daphne, autobahn and Twisted keep to themselves: their versions are pinned, and
+tests/integration/test_transport_contract.py fails when one of them changes it. Under another ASGI server the consumer
+falls back to `QueueLink`.
 """
 
 from __future__ import annotations

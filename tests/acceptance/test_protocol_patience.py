@@ -10,6 +10,7 @@ import socket
 from uuid import uuid4
 
 import psutil
+import pytest
 
 from tests.acceptance.client import Client
 from tests.acceptance.people import Cast, client
@@ -50,6 +51,7 @@ async def test_a_quiet_connection_hears_an_empty_step_and_its_cursor_goes_on(
         assert step["parts"] == []
 
 
+@pytest.mark.slow
 async def test_who_does_not_read_is_closed_and_others_are_not_and_it_can_resume(
     hasty: ServerProcess, site: Site, cast: Cast
 ) -> None:
@@ -63,7 +65,9 @@ async def test_who_does_not_read_is_closed_and_others_are_not_and_it_can_resume(
         follower.socket.transport.pause_reading()
         before = hasty.rss
         for _ in range(20):
-            site.sql(
+            # In a thread: who does not read because its loop is busy is closed like who does not read.
+            await asyncio.to_thread(
+                site.sql,
                 "INSERT INTO messages (session_id, role, content) SELECT %s, 'user', repeat(md5(n::text), 1000)"
                 " FROM generate_series(1, 32) n", session,
             )  # fmt: skip
@@ -94,6 +98,7 @@ async def gone(server: ServerProcess, site: Site, one: Client) -> None:
         await asyncio.sleep(0.05)
 
 
+@pytest.mark.slow
 async def test_who_reads_slowly_but_steadily_is_kept(hasty: ServerProcess, site: Site, cast: Cast) -> None:
     session = site.session(cast.alice, cast.project)
     site.sql(

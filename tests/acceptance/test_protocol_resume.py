@@ -191,6 +191,7 @@ async def test_a_pong_tells_the_cursor_once_there_is_one(server: ServerProcess, 
         assert all(answer["resumed"] for answer in await again.resume(messages="messages"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number_", "codes", "exit_code"), [(signal.SIGTERM, {1012}, 0), (signal.SIGKILL, {1006}, -9)])
 async def test_the_server_ends_and_the_clients_go_on_with_the_next(
     site: Site, server: ServerProcess, cast: Cast, number_: int, codes: set[int], exit_code: int
