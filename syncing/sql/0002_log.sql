@@ -49,6 +49,11 @@ CREATE FUNCTION syncing.guard_checkpoint() RETURNS trigger LANGUAGE plpgsql VOLA
 DECLARE
     predecessor pg_snapshot := (SELECT c.snapshot FROM public.sync_checkpoints c ORDER BY c.id DESC LIMIT 1);
 BEGIN
+    -- Under any other level the predecessor is looked up in an old snapshot, and nothing would be refused.
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE 'a checkpoint is taken under READ COMMITTED, not %', current_setting('transaction_isolation')
+            USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'sync_checkpoint_isolation';
+    END IF;
     IF pg_snapshot_xmax(NEW.snapshot) < pg_snapshot_xmax(predecessor) OR EXISTS (
         SELECT FROM pg_snapshot_xip(NEW.snapshot) x WHERE pg_visible_in_snapshot(x, predecessor)
     ) THEN
