@@ -28,6 +28,23 @@ test("a result stands with its call, whichever came first, and its message is no
   assert.deepEqual(entries[0].calls.map((each) => [each.id, each.answered, each.result]), [["a", true, { x: 1 }], ["b", true, "early"], ["c", false, undefined]]);
 });
 
+test("an id that is used again later in the session leaves the earlier call its own result", () => {
+  const entries = transcript([
+    message(1, "assistant", { tool_calls: [call("a", "first")] }), message(2, "tool", { tool_results: [result("a", "one")] }),
+    message(3, "assistant", { tool_calls: [call("a", "second")] }), message(4, "tool", { tool_results: [result("a", "")] }),
+    message(5, "assistant", { tool_calls: [call("a", "third")] }),
+  ]);
+  assert.deepEqual(entries.flatMap((each) => each.calls).map((each) => [each.name, each.answered, each.result]), [["first", true, "one"], ["second", true, ""], ["third", false, undefined]]);
+});
+
+test("a second result to one call is shown where it came, and not taken for the answer to a later call", () => {
+  const entries = transcript([
+    message(1, "assistant", { tool_calls: [call("a")] }), message(2, "tool", { tool_results: [result("a", "one")] }),
+    message(3, "tool", { tool_results: [result("a", "again")] }), message(4, "assistant", { tool_calls: [call("a")] }),
+  ]);
+  assert.deepEqual(entries.map((each) => [each.id, each.calls.map((one) => one.result), each.strays.map((one) => one.content)]), [["m1", ["one"], []], ["m3", [], ["again"]], ["m4", [undefined], []]]);
+});
+
 test("a result that no call asked for is shown where it came", () => {
   const [entry] = transcript([message(1, "tool", { tool_results: [result("nobody", "hello")] })]);
   assert.deepEqual(entry.strays.map((each) => each.content), ["hello"]);

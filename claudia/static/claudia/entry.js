@@ -37,8 +37,8 @@ export function entryElement(entry, unfolded) {
       "div",
       { class: "entry-body" },
       message.role === "system" ? systemText(entry.id, text, unfolded) : text && h("div", { class: "prose" }, ...blocks(text)),
-      ...calls.map((call) => callElement(call, unfolded)),
-      ...strays.map((stray) => strayElement(entry.id, stray, unfolded)),
+      ...calls.map((call, index) => callElement(`call ${entry.id} ${index}`, call, unfolded)),
+      ...strays.map((stray, index) => strayElement(`stray ${entry.id} ${index}`, stray, unfolded)),
     ),
   );
 }
@@ -49,8 +49,8 @@ function systemText(id, text, unfolded) {
   return fold(`system ${id}`, "slip", unfolded, summary, () => [h("div", { class: "prose" }, ...blocks(text))]);
 }
 
-/** @param {import("./transcript.js").Call} call @param {Set<string>} unfolded */
-function callElement({ id, name, input, result, answered }, unfolded) {
+/** @param {string} key @param {import("./transcript.js").Call} call @param {Set<string>} unfolded */
+function callElement(key, { name, input, result, answered }, unfolded) {
   const summary = h(
     "summary",
     {},
@@ -59,18 +59,24 @@ function callElement({ id, name, input, result, answered }, unfolded) {
     h("span", { class: "gist" }, gist(input)),
     h("span", { class: answered ? "outcome" : "outcome waiting" }, answered ? "answered" : "waiting"),
   );
-  return fold(`call ${id}`, "slip call", unfolded, summary, () => [
+  return fold(key, "slip call", unfolded, summary, () => [
     h("h4", {}, "Arguments"),
     h("pre", { tabindex: "0" }, pretty(input)),
     h("h4", {}, "Result"),
-    answered ? h("pre", { tabindex: "0" }, pretty(result)) : h("p", { class: "waiting" }, "No result yet."),
+    answered ? outcome(result) : h("p", { class: "waiting" }, "No result yet."),
   ]);
 }
 
-/** @param {string} id @param {{name: string, content: unknown}} stray @param {Set<string>} unfolded */
-function strayElement(id, { name, content }, unfolded) {
+/** An empty box would look like something that failed to load. @param {unknown} result */
+function outcome(result) {
+  const text = pretty(result);
+  return text === "" ? h("p", { class: "gist" }, "Nothing.") : h("pre", { tabindex: "0" }, text);
+}
+
+/** @param {string} key @param {{name: string, content: unknown}} stray @param {Set<string>} unfolded */
+function strayElement(key, { name, content }, unfolded) {
   const summary = h("summary", {}, h("span", { class: "tool" }, name), " ", h("span", { class: "gist" }, gist(content)));
-  return fold(`stray ${id} ${name}`, "slip call", unfolded, summary, () => [h("h4", {}, "Result"), h("pre", { tabindex: "0" }, pretty(content))]);
+  return fold(key, "slip call", unfolded, summary, () => [h("h4", {}, "Result"), outcome(content)]);
 }
 
 /**

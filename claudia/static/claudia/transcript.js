@@ -21,29 +21,57 @@ const list = (value) => (Array.isArray(value) ? value : []);
 /** @param {Iterable<Row>} rows @returns {Entry[]} */
 export function transcript(rows) {
   const messages = [...rows].sort(inSequence);
-  const asked = new Set(messages.flatMap((message) => list(message.tool_calls).map((call) => call.id)));
-  /** @type {Map<string, {content: unknown, version: number}>} */
-  const results = new Map();
-  for (const message of messages) {
-    for (const result of list(message.tool_results)) {
-      if (asked.has(result.tool_call_id)) results.set(result.tool_call_id, { content: result.content, version: message.sync_version });
-    }
-  }
+  const { answers, taken } = join(messages);
   /** @type {Entry[]} */
   const entries = [];
   for (const message of messages) {
-    const calls = list(message.tool_calls).map(({ id, name, arguments: input }) => {
-      const result = results.get(id);
-      return { id, name, input, result: result?.content, answered: result !== undefined, version: result?.version };
+    const calls = list(message.tool_calls).map((call) => {
+      const answer = answers.get(call);
+      return { id: call.id, name: call.name, input: call.arguments, result: answer?.result.content, answered: answer !== undefined, version: answer?.version };
     });
-    const answers = list(message.tool_results);
-    const strays = answers.filter((result) => !asked.has(result.tool_call_id));
+    const results = list(message.tool_results);
+    const strays = results.filter((result) => !taken.has(result));
     // A tool's message says nothing that its call does not show.
-    if (message.role === "tool" && answers.length > 0 && strays.length === 0) continue;
-    const stamp = [message.sync_version, ...calls.map((call) => call.version ?? "-")].join(".");
+    if (message.role === "tool" && results.length > 0 && strays.length === 0) continue;
+    const stamp = [message.sync_version, ...calls.map((call) => call.version ?? "-"), strays.length].join(".");
     entries.push({ id: message.id, message, calls, strays, stamp });
   }
   return entries;
+}
+
+/**
+ * Which result answers which call. Models use the id of a call again later in a session, so that the id alone does not
+ * tell: a result answers the oldest call of its id that waits, or the first one to come if there was none yet.
+ * @param {Row[]} messages in sequence
+ */
+function join(messages) {
+  /** @type {Map<any, {result: any, version: number}>} */
+  const answers = new Map();
+  const taken = new Set();
+  /** @type {Map<string, any[]>} calls that wait, by their id; an empty list: there were some, and all are answered */
+  const waiting = new Map();
+  /** @type {Map<string, {result: any, version: number}[]>} results that came before any call of their id */
+  const early = new Map();
+  const answer = (/** @type {any} */ call, /** @type {{result: any, version: number}} */ given) => {
+    answers.set(call, given);
+    taken.add(given.result);
+  };
+  for (const message of messages) {
+    for (const call of list(message.tool_calls)) {
+      const given = early.get(call.id)?.shift();
+      const others = waiting.get(call.id) ?? [];
+      if (given) answer(call, given);
+      waiting.set(call.id, given ? others : [...others, call]);
+    }
+    for (const result of list(message.tool_results)) {
+      const id = result.tool_call_id;
+      const given = { result, version: message.sync_version };
+      const calls = waiting.get(id);
+      if (!calls) early.set(id, [...(early.get(id) ?? []), given]);
+      else if (calls.length > 0) answer(calls.shift(), given);
+    }
+  }
+  return { answers, taken };
 }
 
 /**
