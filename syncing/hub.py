@@ -338,7 +338,7 @@ class Hub:
     # -- time --------------------------------------------------------------------------------------------------------
 
     async def _tick(self) -> None:
-        thinned_at = time.monotonic()
+        thinned_at, thinned = time.monotonic(), self.position
         while True:
             await asyncio.sleep(TICK)
             now = time.monotonic()
@@ -351,8 +351,8 @@ class Hub:
                 elif connection in self.live and now - connection.told_at > QUIET and self.position:
                     connection.write(*StepFrames(self.position.cursor).frames())
             await self._keep_house("clients could not be noted", self.clients.flush())
-            if now - thinned_at > THIN_EVERY:
-                thinned_at = now
+            if now - thinned_at > THIN_EVERY and self.position is not thinned:
+                thinned_at, thinned = now, self.position
                 await self._keep_house("old checkpoints could not be thinned", self.past.thin())
 
     async def _keep_house(self, failure: str, work: Awaitable[None]) -> None:
