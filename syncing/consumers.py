@@ -26,7 +26,7 @@ from syncing.exceptions import (
 )
 from syncing.frames import CloseCode
 from syncing.hub import Hub, running_hub
-from syncing.protocol import BadMember, UnreadableFrame, encode, parse
+from syncing.protocol import BadMember, UnreadableFrame, encode, parse_each
 from syncing.rates import Bucket
 from syncing.shapes import Shape
 from syncing.staging import answer
@@ -123,7 +123,10 @@ class SyncConsumer(AsyncConsumer):
             if wait := self._bucket.take():
                 await self._refuse(wait)
                 return
-            await self._handle(parse(text))
+            frame, errors = parse_each(text)
+            for error in errors:
+                self.tell(error, error.ref)
+            await self._handle(frame)
         except UnreadableFrame as error:
             logger.info("closing a connection: %s", error)
             self.link.close(CloseCode.BAD_FRAME)

@@ -22,11 +22,15 @@ from syncing.frames import AnyChange, Changes, ClientFrame, Frame, MutationReque
 #: Objects in arrays in objects … of one frame.
 MAX_NESTING = 64
 
+#: Levels of a frame that is nested too deeply that are looked at for its type and an id.
+MAX_REPORTED = 3
+
 _T = TypeVar("_T")
 _PATH = re.compile(r" - at `\$(\S*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[([0-9]+)\]")
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _SQUARE = bytes.maketrans(b"{}", b"[]")
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -46,6 +50,31 @@ class BadMember(BadFrame):
 def parse(text: str | bytes) -> ClientFrame:
     """The frame that a client sent. Raises UnreadableFrame, or BadMember for a frame of a known type; nothing else."""
     return _parse(text, _client_frames, CLIENT_TYPES)
+
+
+def parse_each(text: str | bytes) -> tuple[ClientFrame, list[BadMember]]:
+    """As `parse`, but what is wrong with one subscription leaves the others of its frame alone.
+
+    Gives the frame without the subscriptions that cannot be read, and what is wrong with each of those.
+    """
+    try:
+        return parse(text), []
+    except BadMember as error:
+        try:
+            members = msgspec.json.decode(text, type=dict[str, Raw])
+            items = msgspec.json.decode(members["subscriptions"], type=list[Raw])
+        except (msgspec.MsgspecError, LookupError, RecursionError):
+            raise error from None
+    parse(_encoder.encode(members | {"subscriptions": []}))  # whatever else is wrong is wrong with the frame
+    good, errors = [], []
+    for index, item in enumerate(items):
+        try:
+            parse(_encoder.encode(members | {"subscriptions": [item]}))
+            good.append(item)
+        except BadMember as error:
+            message = str(error).replace("subscriptions[0]", f"subscriptions[{index}]", 1)
+            errors.append(BadMember(message, error.ref))
+    return parse(_encoder.encode(members | {"subscriptions": good})), errors
 
 
 def parse_server(text: str | bytes) -> ServerFrame:
@@ -102,7 +131,9 @@ def _parse(text: str | bytes, decoder: msgspec.json.Decoder[_T], types: frozense
     except UnicodeEncodeError:
         raise UnreadableFrame("The frame is not valid Unicode.") from None
     if _nested_too_deeply(data):
-        raise UnreadableFrame(f"The frame is nested more than {MAX_NESTING} levels deep.")
+        # No decoder can be trusted with it: what is too deep is cut out, and what is left says what the frame is.
+        error = _explained(f"A frame is nested at most {MAX_NESTING} levels deep", _cut(data), types)
+        raise error
     try:
         return decoder.decode(data)
     except msgspec.ValidationError as error:
@@ -124,6 +155,21 @@ def _nested_too_deeply(data: bytes) -> bool:
     return bool(brackets)
 
 
+def _cut(data: bytes) -> bytes:
+    """The text with null for every array and object within MAX_REPORTED levels."""
+    kept, depth, start = [], 0, 0
+    for token in _TOKENS.finditer(data):
+        if token[0] in (b"[", b"{"):
+            depth += 1
+            if depth == MAX_REPORTED + 1:
+                kept.append(data[start : token.start()] + b"null")
+        elif token[0] in (b"]", b"}"):
+            if depth == MAX_REPORTED + 1:
+                start = token.end()
+            depth -= 1
+    return b"".join(kept) + (data[start:] if depth == 0 else b"")
+
+
 def _explained(message: str, data: bytes, types: frozenset[str] | None) -> BadFrame:
     try:
         frame = json.loads(data, parse_int=float)  # numbers of any size: what is too large becomes infinity
@@ -137,6 +183,9 @@ def _explained(message: str, data: bytes, types: frozenset[str] | None) -> BadFr
 def _ref(frame: dict[str, Any], message: str) -> str | None:
     """The id of the innermost subscription, mutation or frame on the way to what is wrong."""
     path = _PATH.search(message)
+    items = frame.get("subscriptions") or frame.get("mutations")
+    if path is None and isinstance(items, list) and len(items) == 1:
+        return _id(items[0])
     ref, value = None, cast(Any, frame)
     for member, index in _STEP.findall(path[1] if path else ""):
         ref = _id(value) or ref

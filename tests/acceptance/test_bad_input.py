@@ -86,10 +86,32 @@ async def test_a_million_values_are_too_large_a_frame(server: ServerProcess, cas
         await other.ping()
 
 
-async def test_a_frame_of_depth_1000_is_no_frame(server: ServerProcess, cast: Cast) -> None:
+@pytest.mark.parametrize("levels", [100, 900, 100_000])
+async def test_a_filter_of_depth_1000_is_refused_and_the_connection_left_alone(
+    server: ServerProcess, cast: Cast, levels: int
+) -> None:
     async with client(server, cast.alice) as one:
-        await one.send("subscribe", subscriptions=[{"id": "s", "table": "messages", "where": deep(900)}])
-        assert await one.close_code() == 4400
+        where = '{"not":' * levels + "{}" + "}" * levels
+        await one.socket.send(
+            f'{{"type":"subscribe","subscriptions":[{{"id":"s","table":"messages","where":{where}}}]}}'
+        )
+        refusal = await one.next("error", after=0)
+        assert (refusal["code"], refusal["ref"]) == ("bad_frame", "s")
+        await one.ping()
+
+
+async def test_one_subscription_that_cannot_be_read_leaves_the_others_of_its_frame_alone(
+    server: ServerProcess, cast: Cast
+) -> None:
+    async with client(server, cast.alice) as one:
+        good = {"id": "good", "table": "projects"}
+        wrong = [{"id": "x" * 65, "table": "projects"}, {"id": "w", "table": "projects", "where": 1}, 7]
+        at = await one.send("subscribe", subscriptions=[*wrong, good])
+        await one.until(lambda: one.since(at, "subscribed"), "the good one is answered")
+        errors = one.since(at, "error")
+        assert [error["code"] for error in errors] == ["bad_frame"] * 3
+        assert [error.get("ref") for error in errors] == [None, "w", None]
+        assert "subscriptions[1].where" in errors[1]["message"]
 
 
 async def test_ten_thousand_subscriptions_in_one_frame_get_their_answers_one_by_one(

@@ -76,8 +76,8 @@ def test_a_bad_client_frame_is_told_by_what_the_server_must_do(case: dict[str, A
         "[" * 1_000_000,
         '{"a":' * 200_000 + "1" + "}" * 200_000,
         '{"type":"mutate","mutations":[' + "[" * 100_000,
-        '{"type":"ping","x":' + "[" * 5_000 + "]" * 5_000 + "}",
-        '{"type":"ping","x":' + '[{"a":' * 500 + "1" + "}]" * 500 + "}",
+        '{"type":"pang","x":' + "[" * 5_000 + "]" * 5_000 + "}",
+        '{"type":"pang","x":' + '[{"a":' * 500 + "1" + "}]" * 500 + "}",
         '"' * 1_000_001,
         '"\\' * 500_000,
         "\ud800",
@@ -91,6 +91,22 @@ def test_a_bomb_is_an_unreadable_frame_and_costs_little(text: str | bytes) -> No
     with pytest.raises(UnreadableFrame):
         protocol.parse(text)
     assert time.process_time() - begun < 0.5
+
+
+@pytest.mark.parametrize("levels", [65, 900, 200_000])
+def test_a_known_frame_that_is_nested_too_deeply_is_answered_by_an_error(levels: int) -> None:
+    where = '{"not":' * levels + "{}" + "}" * levels
+    deep = f'{{"id":"deep","table":"memory","where":{where}}}'
+    with pytest.raises(BadMember, match="at most 64 levels") as refused:
+        protocol.parse(f'{{"type":"subscribe","subscriptions":[{deep}]}}')
+    assert refused.value.ref == "deep"
+    if levels < 1000:  # deeper than that, no decoder finds the others of its frame
+        frame, errors = protocol.parse_each(
+            f'{{"type":"subscribe","subscriptions":[{{"id":"good","table":"memory"}},{deep}]}}'
+        )
+        assert isinstance(frame, frames.Subscribe)
+        assert [one.id for one in frame.subscriptions] == ["good"]
+        assert [error.ref for error in errors] == ["deep"]
 
 
 def test_brackets_in_strings_and_side_by_side_are_not_depth() -> None:
