@@ -93,7 +93,7 @@ async def test_nobody_is_4401(server: ServerProcess) -> None:
     [
         b"\x00\x01", b'{"type":"ping"}', "", "not JSON", "[]", "null", '"hello"', "{}", '{"type":"nonsense"}',
         '{"type":["ping"]}', '{"type":"ping"} {}', '{"type":"welcome"}', '{"type":"ping","nonce":NaN}',
-        "[" * 100_000, '{"type":"ping","x":' + "[" * 1000 + "]" * 1000 + "}", '{"type":"ping","x":"\\ud800"}',
+        "[" * 100_000, '{"type":"pang","x":' + "[" * 1000 + "]" * 1000 + "}", '{"type":"ping","x":"\\ud800"}',
     ],
 )  # fmt: skip
 async def test_what_is_no_frame_closes_with_4400(server: ServerProcess, cast: Cast, data: str | bytes) -> None:
