@@ -137,7 +137,7 @@ def stamps(declaration: Declaration) -> Iterable[pgtrigger.Trigger]:
     derive = f"NEW.scope := COALESCE({scope});" + missing
     inputs = ["scope", *(rule.column for rule in declaration.scope)]
     moved = f"IF {image('OLD', inputs)} OPERATOR(pg_catalog.*<>) {image('NEW', inputs)} THEN {derive} END IF;"
-    kept = dict.fromkeys([*declaration.columns, *inputs])
+    kept = dict.fromkeys([*declaration.columns, *inputs, "updated_at"])  # declared or not: it is the database's
     changed = f"{image('OLD', kept)} OPERATOR(pg_catalog.*<>) {image('NEW', kept)}"
     yield StampTrigger(
         name="zz_stamp_insert",
