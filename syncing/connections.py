@@ -139,15 +139,3 @@ class Connection:
         if not self.closed:
             self.closed = True
             self.link.close(code)
-
-
-def describe(connection: Connection) -> dict[str, Any]:
-    """For logs and staff: who, since when, what; no row contents."""
-    return {
-        "user": connection.user,
-        "client": str(connection.client),
-        "connected_at": connection.connected_at,
-        "cursor": str(connection.position.cursor) if connection.position else None,
-        "shapes": len(connection.shapes),
-        "scopes": len(connection.held),
-    }

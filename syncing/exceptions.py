@@ -65,28 +65,10 @@ class TooManySubscriptions(SyncError):
     code = "too_many_subscriptions"
 
 
-class TooLarge(SyncError):
-    """The value is larger than the limit."""
-
-    code = "too_large"
-
-
 class RateLimited(SyncError):
     """Too many requests in too short a time."""
 
     code = "rate_limited"
-
-
-class Forbidden(SyncError):
-    """The user may not do this."""
-
-    code = "forbidden"
-
-
-class NotFound(SyncError):
-    """There is no such row."""
-
-    code = "not_found"
 
 
 class Unavailable(SyncError):

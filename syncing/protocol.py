@@ -17,7 +17,7 @@ from msgspec import Raw
 
 from syncing.cursor import Cursor
 from syncing.exceptions import BadFrame
-from syncing.frames import AnyChange, Changes, ClientFrame, Frame, MutationRequest, Part, Ready, ServerFrame, Snapshot
+from syncing.frames import Changes, ClientFrame, Frame, MutationRequest, Part, Ready, ServerFrame
 
 #: Objects in arrays in objects … of one frame.
 MAX_NESTING = 64
@@ -92,11 +92,6 @@ def encode(frame: Frame) -> bytes:
     return _encoder.encode(frame)
 
 
-def encode_part(handle: str, scope: str, changes: Sequence[AnyChange]) -> bytes:
-    """The changes of one (shape, scope), once for all connections that hold it. Rows are not encoded again."""
-    return _encoder.encode(Part(shape=handle, scope=scope, changes=list(changes)))
-
-
 def encode_changes(
     cursor: Cursor,
     parts: Sequence[bytes] = (),
@@ -107,7 +102,7 @@ def encode_changes(
     ready: Sequence[Ready] = (),
     more: bool = False,
 ) -> bytes:
-    """A `changes` frame around parts that `encode_part` made. Empty members are left out; `parts` never is."""
+    """A `changes` frame around parts that are JSON text already. Empty members are left out; `parts` never is."""
     frame = Changes(
         cursor=cursor,
         staging=list(staging),
@@ -120,11 +115,6 @@ def encode_changes(
     return _encoder.encode(frame)
 
 
-def encode_snapshot(handle: str, n: int, scope: str, rows: Sequence[bytes]) -> bytes:
-    """A `snapshot` frame around rows that the database spelled as JSON text."""
-    return _encoder.encode(Snapshot(shape=handle, n=n, scope=scope, rows=[Raw(row) for row in rows]))
-
-
 def _parse(text: str | bytes, decoder: msgspec.json.Decoder[_T], types: frozenset[str] | None) -> _T:
     try:
         data = text.encode() if isinstance(text, str) else bytes(text)
@@ -132,8 +122,7 @@ def _parse(text: str | bytes, decoder: msgspec.json.Decoder[_T], types: frozense
         raise UnreadableFrame("The frame is not valid Unicode.") from None
     if _nested_too_deeply(data):
         # No decoder can be trusted with it: what is too deep is cut out, and what is left says what the frame is.
-        error = _explained(f"A frame is nested at most {MAX_NESTING} levels deep", _cut(data), types)
-        raise error
+        raise _explained(f"A frame is nested at most {MAX_NESTING} levels deep", _cut(data), types)
     try:
         return decoder.decode(data)
     except msgspec.ValidationError as error:

@@ -12,12 +12,13 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import Raw
 
-from syncing import exceptions, frames, protocol
+from syncing import exceptions, filters, frames, protocol, steps
 from syncing.cursor import Cursor
 from syncing.exceptions import BadFrame, SyncError
+from syncing.matching import encode_change
 from syncing.protocol import BadMember, UnreadableFrame
+from syncing.shapes import Shape
 
 GOLDEN = [json.loads(path.read_text()) for path in sorted((Path(__file__).parent.parent / "protocol").glob("*.json"))]
 ROW = UUID("0192f0c0-1111-7222-8333-444455556666")
@@ -146,13 +147,15 @@ def test_mutations_over_http_are_read_alike() -> None:
 
 def test_rows_go_into_frames_as_the_database_spelled_them() -> None:
     spelled = b'{"b": 1.50,   "a":"\\u00e9", "n": 1e400}'
-    part = protocol.encode_part("h1", "public", [frames.Insert(id=ROW, v=11, row=Raw(spelled)), frames.Leave(id=ROW)])
+    shape = Shape("messages", filters.parse({}, {}), ("id",), "fingerprint", "h1")
+    changes = [encode_change("insert", str(ROW), 11, spelled), encode_change("delete", str(ROW), 12)]
+    part = steps.encode_part(shape, "public", changes)
     text = protocol.encode_changes(CURSOR, [part, part])
     assert text.count(spelled) == 2
     frame = protocol.parse_server(text)
     assert isinstance(frame, frames.Changes)
-    assert [type(change) for change in frame.parts[1].changes] == [frames.Insert, frames.Leave]
-    snapshot = protocol.encode_snapshot("h1", 7, "public", [spelled, b"{}"])
+    assert [type(change) for change in frame.parts[1].changes] == [frames.Insert, frames.Delete]
+    snapshot = steps.encode_rows("h1", 7, "public", spelled + b",{}")
     assert snapshot == b'{"type":"snapshot","shape":"h1","n":7,"scope":"public","rows":[' + spelled + b",{}]}"
 
 
