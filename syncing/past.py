@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from psycopg_pool import ConnectionPool
@@ -58,6 +58,10 @@ class PastReader:
             return Past()
         return await self._once((start.id, end.id), lambda: self._between(start, end))
 
+    async def row_estimates(self, tables: Collection[str]) -> dict[str, float]:
+        """About how many rows each database table has, by PostgreSQL's statistics; without those it does not know."""
+        return await self._once(("rows", *sorted(tables)), lambda: self._row_estimates(sorted(tables)))
+
     async def thin(self) -> None:
         """Makes old checkpoints sparse."""
         await asyncio.to_thread(self._execute, log.THIN)
@@ -84,6 +88,14 @@ class PastReader:
         if batch is None or kept is None or kept.mark != start.mark:
             return None
         return Past(self.decoded(batch.events), batch.resets)
+
+    def _row_estimates(self, tables: list[str]) -> dict[str, float]:
+        sql = (
+            "SELECT relname, reltuples FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+            " AND relname = ANY(%s) AND reltuples >= 0"
+        )
+        with self._pool.connection() as connection:
+            return dict(connection.execute(sql, [tables]).fetchall())
 
     def decoded(self, events: tuple[Event, ...]) -> list[RowEvent]:
         """The events of tables that are declared, ready to be matched."""

@@ -8,6 +8,7 @@ folded. All of it ends in one step at the feed's position, put together without 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: So many events of a table are folded for a client that was away without asking whether a snapshot is cheaper.
+ALWAYS_FOLDED = 1000
 #: Rows of gained scopes beyond this many bytes are not delivered as inserts; the shapes are staged instead.
 GAINED_BYTES = 4 * 1024 * 1024
 
@@ -97,7 +100,8 @@ class Staging:
             # Not of this history, or too long ago: what the client holds cannot be brought forward.
             self._stage_instead(list(self.live.values()))
             return
-        tables = {self.hub.tables.get(table) for table in past.resets}
+        anew = past.resets | await self._dearer_than_snapshots(past)
+        tables = {self.hub.tables.get(table) for table in anew}
         self._stage_instead([one for one in self.live.values() if one.shape.table in tables])
         self.missed = past
         connection.position = start
@@ -106,6 +110,13 @@ class Staging:
             if following.state is State.RESUMING:
                 following.state = State.READY
                 answer(connection, following, resumed=True)
+
+    async def _dearer_than_snapshots(self, past: Past) -> frozenset[str]:
+        """The tables of which more happened than they have rows: to read them anew costs less than to catch up."""
+        counts = Counter(event.event.table for event in past.events)
+        busy = [table for table, events in counts.items() if events > ALWAYS_FOLDED]
+        rows = await self.hub.past.row_estimates(busy) if busy else {}
+        return frozenset(table for table in busy if counts[table] > rows.get(table, counts[table]))
 
     def _stage_instead(self, followings: list[Following]) -> None:
         """These shapes are read in the next round; a client that thinks that it shows them is told."""

@@ -65,6 +65,25 @@ async def test_what_happened_meanwhile_comes_as_one_change_a_row(server: ServerP
         await same_as_fresh(again, server, cast.bob, messages="messages")
 
 
+async def test_a_shape_is_staged_anew_where_more_happened_than_the_table_has_rows(
+    server: ServerProcess, site: Site, cast: Cast
+) -> None:
+    shapes = {"projects": "projects", "sessions": "sessions"}
+    replica = await held(server, cast.alice, **shapes)
+    project = cast.project
+    site.sql(
+        "DO $$ BEGIN FOR n IN 1..1200 LOOP"
+        f" UPDATE projects SET description = 'version ' || n WHERE id = '{project}'; END LOOP; END $$"
+    )
+    site.sql("ANALYZE projects")
+    async with client(server, cast.alice, replica=replica) as again:
+        answers = {answer["id"]: answer["resumed"] for answer in await again.resume(**shapes)}
+        assert answers == {"projects": False, "sessions": True}
+        await again.until(lambda: again.replica.ready("projects"), "the projects are read anew")
+        assert again.rows("projects")[project]["description"] == "version 1200"
+        await same_as_fresh(again, server, cast.alice, **shapes)
+
+
 @pytest.mark.parametrize(
     "forge",
     [
