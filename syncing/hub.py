@@ -21,12 +21,12 @@ from syncing.clients import ClientLog
 from syncing.connections import Connection, Following, State
 from syncing.declarations import declarations
 from syncing.frames import CloseCode
-from syncing.history import Past
 from syncing.listener import Feed
 from syncing.live import Live
 from syncing.log import Checkpoint, Step
 from syncing.matching import RowEvent, Unreadable, by_row, fold, scopes_of
 from syncing.past import PastReader
+from syncing.recent import Past
 from syncing.rounds import Rounds
 from syncing.shapes import Shape
 from syncing.snapshots import SnapshotRound

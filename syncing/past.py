@@ -11,9 +11,9 @@ from psycopg_pool import ConnectionPool
 from syncing import log
 from syncing.cursor import Cursor
 from syncing.databases import conninfo
-from syncing.history import Past
 from syncing.log import Checkpoint, Event
 from syncing.matching import RowEvent
+from syncing.recent import Past
 from syncing.values import ColumnType
 
 Answer = TypeVar("Answer")

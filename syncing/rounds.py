@@ -12,9 +12,9 @@ from django.conf import settings
 
 from syncing.connections import Connection, State
 from syncing.frames import CloseCode
-from syncing.history import History, Past
 from syncing.log import Checkpoint, Step
 from syncing.matching import Unreadable
+from syncing.recent import History, Past
 from syncing.snapshots import Opened, Order, SnapshotReaders, SnapshotRound
 from syncing.staging import Staging, finish
 

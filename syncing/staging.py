@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from syncing.connections import Connection, Following, State
 from syncing.declarations import declaration_of
 from syncing.frames import Ready, Subscribed
-from syncing.history import History, Past
 from syncing.log import Checkpoint
 from syncing.matching import by_row, fold
 from syncing.protocol import encode
+from syncing.recent import History, Past
 from syncing.shapes import Shape
 from syncing.snapshots import Opened, Pair, PairRows, Request
 from syncing.steps import StepFrames, encode_rows, inserts

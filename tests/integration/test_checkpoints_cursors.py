@@ -9,9 +9,9 @@ import pytest
 
 from syncing import log
 from syncing.cursor import Cursor
-from syncing.history import Past
 from syncing.log import Checkpoint
 from syncing.past import PastReader
+from syncing.recent import Past
 from tests.feeds import Database, add, ask, connected, following
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncing.history import History, Past
 from syncing.log import Checkpoint, Event
 from syncing.matching import RowEvent
+from syncing.recent import History, Past
 
 
 def checkpoint(number: int) -> Checkpoint:
