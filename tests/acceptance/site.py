@@ -207,11 +207,11 @@ class Site:
         return self.insert("memory", key=key, type="user_preference", **values)
 
 
-def make_database(server_url: str) -> tuple[str, str]:
-    """An empty database of one's own on the test server: its name and its address."""
+def make_database(server_url: str, template: str = "template1") -> tuple[str, str]:
+    """A database of one's own on the server, empty or a copy of `template`: its name and its address."""
     name = f"test_site_{os.getpid()}_{uuid4().hex[:8]}"
     with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     return name, urlsplit(server_url)._replace(path=f"/{name}").geturl()
 
 
