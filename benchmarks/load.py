@@ -18,6 +18,7 @@ import time
 import zlib
 from array import array
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
 from types import TracebackType
@@ -69,11 +70,14 @@ class Client:
         self.socket.send(self._request)
 
     def say(self, frame: Frame) -> None:
-        """Sends a frame: masked, as a client must; with a mask of zeros, which changes nothing."""
-        payload = json.dumps(frame).encode()
+        """Sends a frame."""
+        self._send(1, json.dumps(frame).encode())
+
+    def _send(self, opcode: int, payload: bytes) -> None:
+        """Masked, as a client must; with a mask of zeros, which changes nothing."""
         size = len(payload)
-        head = bytes((0x81, 0x80 | size)) if size < 126 else b"\x81\xfe" + size.to_bytes(2, "big")
-        self.socket.sendall(head + bytes(4) + payload)
+        length = bytes((0x80 | size,)) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
+        self.socket.sendall(bytes((0x80 | opcode,)) + length + bytes(4) + payload)
 
     def received(self, data: bytes, counts: Counts, now: int) -> None:
         """Reads all whole frames."""
@@ -87,10 +91,13 @@ class Client:
             payload = bytes(buffer[start:stop])
             if buffer[at] & 0x40:  # compressed, without context takeover
                 payload = zlib.decompressobj(-15).decompress(payload + b"\x00\x00\xff\xff")
-            if buffer[at] & 0x0F == 8:
+            opcode, at = buffer[at] & 0x0F, stop
+            if opcode == 8:
                 raise ConnectionError(f"closed with {int.from_bytes(payload[:2], 'big')}")
-            at = stop
-            self._frame(payload, counts, now)
+            if opcode == 9:
+                self._send(10, payload)
+            else:
+                self._frame(payload, counts, now)
         del buffer[:at]
 
     def _upgrade(self) -> bool:
@@ -164,7 +171,8 @@ class Crowd:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pipe.send(("end", None))
+        with suppress(BrokenPipeError):
+            self._pipe.send(("end", None))
         self._process.join(20)
         self._process.kill()
 
@@ -191,7 +199,8 @@ class Crowd:
         return answer
 
     def _ask(self, question: str, value: Any = None) -> Any:
-        self._pipe.send((question, value))
+        with suppress(BrokenPipeError):  # it has failed: the answer says why
+            self._pipe.send((question, value))
         return self._answer()
 
     def _answer(self) -> Any:

@@ -24,7 +24,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 @dataclass(frozen=True)
 class Row:
-    """One figure. `ours` and `baseline` have a value a round, in `unit`; `ratio` is the median of the rounds' ratios."""
+    """One figure: `ours` and `baseline` have a value a round, in `unit`; `ratio` is the median of the rounds' own."""
 
     name: str
     unit: str

@@ -43,7 +43,7 @@ def _prepare_template(server_url: str) -> None:
     with psycopg.connect(server_url, autocommit=True) as connection:
         # Benchmarks may be started side by side: one migrates, the others wait.
         connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [TEMPLATE])
-        if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [TEMPLATE]).fetchone():
+        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [TEMPLATE]).fetchone():
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
         url = server_url.rpartition("/")[0] + "/" + TEMPLATE
         with tempfile.TemporaryDirectory() as folder:

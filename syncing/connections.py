@@ -13,6 +13,7 @@ from uuid import UUID
 from syncing.cursor import Cursor
 from syncing.frames import CloseCode
 from syncing.log import Checkpoint
+from syncing.packets import Packet
 from syncing.shapes import Shape
 
 
@@ -27,7 +28,7 @@ class Link(Protocol):
     def sent(self) -> int:
         """Bytes that the client has taken so far; asked only while it is paused."""
 
-    def write(self, frame: bytes) -> None:
+    def write(self, frame: Packet) -> None:
         """Sends a text frame, or keeps it until the client reads."""
 
     async def drained(self) -> None:
@@ -120,7 +121,7 @@ class Connection:
         """The shapes in one of these states."""
         return [following for following in self.shapes.values() if following.state in states]
 
-    def write(self, *frames: bytes) -> None:
+    def write(self, *frames: Packet) -> None:
         """Sends, whether the client reads or not: for what is bounded."""
         self.told_at = time.monotonic()
         for frame in frames:

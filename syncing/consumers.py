@@ -26,6 +26,7 @@ from syncing.exceptions import (
 )
 from syncing.frames import CloseCode
 from syncing.hub import Hub, running_hub
+from syncing.packets import Packet
 from syncing.protocol import BadMember, UnreadableFrame, encode, parse_each
 from syncing.rates import Bucket
 from syncing.shapes import Shape
@@ -162,8 +163,11 @@ class SyncConsumer(AsyncConsumer):
 
     def tell(self, error: SyncError, ref: str | None = None, retry_after: float | None = None) -> None:
         """An `error` frame."""
-        frame = frames.Error(code=error.code, message=error.message, ref=ref, retry_after=retry_after)
-        self.link.write(encode(frame))
+        self.say(frames.Error(code=error.code, message=error.message, ref=ref, retry_after=retry_after))
+
+    def say(self, frame: frames.Frame) -> None:
+        """A frame for this client alone."""
+        self.link.write(Packet(encode(frame)))
 
     @property
     def hub(self) -> Hub:
@@ -201,7 +205,7 @@ class SyncConsumer(AsyncConsumer):
         )
         person = frames.Person(id=identity.user_id, name=identity.name, email=identity.email)
         server = frames.Server(version=VERSION)
-        self.link.write(encode(frames.Welcome(user=person, client=frame.client, server=server, limits=limits)))
+        self.say(frames.Welcome(user=person, client=frame.client, server=server, limits=limits))
 
     async def _identify(self, token: str | None) -> Identity | CloseCode:
         """By token of the frame, else of the header, else by the browser's session."""
@@ -272,7 +276,7 @@ class SyncConsumer(AsyncConsumer):
     async def on_ping(self, frame: frames.Ping) -> None:
         """Alive, and where."""
         position = self.hub.position_of(self.known)
-        self.link.write(encode(frames.Pong(nonce=frame.nonce, cursor=position.cursor if position else None)))
+        self.say(frames.Pong(nonce=frame.nonce, cursor=position.cursor if position else None))
 
     async def on_mutate(self, frame: frames.Mutate) -> None:
         """Not yet: said for each mutation, so that a client keeps them."""

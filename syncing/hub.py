@@ -24,7 +24,8 @@ from syncing.frames import CloseCode
 from syncing.listener import Feed
 from syncing.live import Live
 from syncing.log import Checkpoint, Step
-from syncing.matching import RowEvent, Unreadable, by_row, fold, scopes_of
+from syncing.matching import Unreadable
+from syncing.packets import Packet
 from syncing.past import PastReader
 from syncing.recent import Past
 from syncing.rounds import Rounds
@@ -55,7 +56,7 @@ class Hub:
         self.feed = Feed(self, poll_seconds=settings.SYNC_POLL_SECONDS, batch_size=settings.SYNC_BATCH_SIZE)
         self.past = PastReader(types, settings.SYNC_BATCH_SIZE)
         self.access = AccessTable()
-        self.live = Live()
+        self.live = Live(self.tables)
         self.rounds = Rounds(self)
         self.position: Checkpoint | None = None
         self.clients = ClientLog()
@@ -175,19 +176,18 @@ class Hub:
         self.rounds.append(step, past)
         if before is None or not self.connections:
             return
-        outgoing: dict[Connection, StepFrames] = defaultdict(lambda: StepFrames(step.end.cursor))
+        special: dict[Connection, StepFrames] = defaultdict(lambda: StepFrames(step.end.cursor))
         resets = set(past.resets)
         try:
             for connection, lost in self._move_access(past):
-                outgoing[connection].lost.extend(lost)
+                special[connection].lost.extend(lost)
         except Unreadable as error:
             logger.error("%s; who may read what is asked anew", error)
             resets.add(error.table)
-        changes = self._match(past.events, resets)
+        changes = self.live.match(past.events, resets)
         for connection, handles in self._restage(resets):
-            outgoing[connection].staging.extend(handles)
-        self._address(changes, outgoing)
-        self._send(outgoing, before)
+            special[connection].staging.extend(handles)
+        self._send(step.end, changes, special, before)
 
     def _move_access(self, past: Past) -> Iterable[tuple[Connection, frozenset[str]]]:
         """Moves the grants on; gives the live connections that lose scopes, and which."""
@@ -204,25 +204,6 @@ class Hub:
                 if self.rounds.needs(connection):
                     self.rounds.want(connection)
         return told
-
-    def _match(self, events: Iterable[RowEvent], resets: set[str]) -> Mapping[tuple[Shape, str], list[bytes]]:
-        """The encoded changes by (shape, scope), for pairs that somebody follows.
-
-        A table with an event that cannot be matched is added to `resets`, and reported: it must not stop the feed.
-        """
-        changes: dict[tuple[Shape, str], list[bytes]] = defaultdict(list)
-        for (table, _), group in by_row(events).items():
-            if table in resets:
-                continue
-            try:
-                for shape in self.live.index.touched(self.tables[table], group):
-                    for scope in scopes_of(group):
-                        if self.live.audience(shape, scope) and (change := fold(group, shape, scope)):
-                            changes[(shape, scope)].append(change)
-            except Unreadable as error:
-                logger.error("%s; shapes of its table are staged anew", error)
-                resets.add(table)
-        return changes
 
     def _restage(self, resets: set[str]) -> Iterable[tuple[Connection, list[str]]]:
         """The shapes of these tables are to be read anew; gives the live connections concerned, and the handles."""
@@ -248,27 +229,35 @@ class Hub:
                 self.rounds.want(connection)
         return told
 
-    def _address(
-        self, changes: Mapping[tuple[Shape, str], list[bytes]], outgoing: dict[Connection, StepFrames]
+    def _send(
+        self,
+        end: Checkpoint,
+        changes: Mapping[tuple[Shape, str], list[bytes]],
+        special: Mapping[Connection, StepFrames],
+        before: Checkpoint,
     ) -> None:
+        """Connections that are told the same share packets; none is shared between different scopes' parts."""
+        told: dict[Connection, tuple[int, ...]] = dict.fromkeys(special, ())
+        parts: list[list[bytes]] = []
         for (shape, scope), some in changes.items():
-            parts = parts_of(shape, scope, some)
+            at = (len(parts),)
+            parts.append(parts_of(shape, scope, some))
             for connection in self.live.audience(shape, scope):
-                outgoing[connection].parts.extend(parts)
-
-    def _send(self, outgoing: Mapping[Connection, StepFrames], before: Checkpoint) -> None:
-        """Connections that are told the same share the frames; none is shared between different scopes' parts."""
-        shared: dict[tuple[int, ...], list[bytes]] = {}
-        for connection, step in outgoing.items():
+                told[connection] = told.get(connection, ()) + at
+        shared: dict[tuple[int, ...], list[Packet]] = {}
+        for connection, pairs in told.items():
+            alone = special.get(connection)
             if connection.link.paused:
-                self._fall_behind(connection, before, step)
+                self._fall_behind(connection, before, alone)
                 continue
-            if step.lost or step.staging:
-                frames = step.frames()
-            else:
-                key = tuple(map(id, step.parts))
-                frames = shared.get(key) or shared.setdefault(key, step.frames())
-            connection.write(*frames)
+            packets = shared.get(pairs) if alone is None else None
+            if packets is None:
+                step = alone or StepFrames(end.cursor)
+                step.parts = [part for pair in pairs for part in parts[pair]]
+                packets = step.packets()
+                if alone is None:
+                    shared[pairs] = packets
+            connection.write(*packets)
 
     async def open_round(self) -> SnapshotRound | None:
         """Readers for those who wait."""
@@ -313,16 +302,17 @@ class Hub:
 
     # -- slow clients ------------------------------------------------------------------------------------------------
 
-    def _fall_behind(self, connection: Connection, before: Checkpoint, step: StepFrames) -> None:
+    def _fall_behind(self, connection: Connection, before: Checkpoint, step: StepFrames | None) -> None:
         """Sends nothing more until the client has read what was sent; then it catches up from `before`.
 
-        What this step would have told, the client does not know.
+        What this step would have told (of lost scopes, of staging), the client does not know.
         """
         self.leave(connection)
         connection.position = before
-        connection.held |= frozenset(step.lost)
-        for handle in step.staging:
-            connection.shapes[handle].shown = True
+        if step is not None:
+            connection.held |= frozenset(step.lost)
+            for handle in step.staging:
+                connection.shapes[handle].shown = True
         connection.behind = True
         self.spawn(self._wait_for(connection))
 
@@ -349,7 +339,7 @@ class Hub:
                 elif expires_at is not None and expires_at <= time.time():
                     self.spawn(self._verify([connection]))  # a session may have been prolonged
                 elif connection in self.live and now - connection.told_at > QUIET and self.position:
-                    connection.write(*StepFrames(self.position.cursor).frames())
+                    connection.write(*StepFrames(self.position.cursor).packets())
             await self._keep_house("clients could not be noted", self.clients.flush())
             if now - thinned_at > THIN_EVERY and self.position is not thinned:
                 thinned_at, thinned = now, self.position

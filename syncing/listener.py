@@ -19,19 +19,43 @@ from typing import Any, Protocol
 import psycopg
 
 from syncing import log
+from syncing.continuity import one_row, recognise_cluster, still_there, terminate_frozen
 from syncing.databases import conninfo
 from syncing.log import Batch, Checkpoint, Step
+from syncing.pipeline import Pipeline, Statement, TextRow
+from syncing.questions import (
+    BEGIN,
+    COMMIT,
+    LOCK_NOW,
+    LOCK_WAIT,
+    LOOK,
+    NEWEST,
+    OPEN_GATE,
+    OWN_XID,
+    PATIENT,
+    QUESTIONS,
+    READ,
+    ROLLBACK,
+    STAY_AWAKE,
+    TABLES,
+    TAKE,
+)
 
 logger = logging.getLogger(__name__)
 
+#: An awake feed looks this often, or takes what is new, in seconds.
 HOT_POLL = 0.002
-HOT_FOR = 0.1
+#: Without news it goes idle after this long: where writes are few, their pokes are faster than any poll.
+HOT_FOR = 0.02
 LONGEST_BACKOFF = 1.0
 #: A checkpoint lock that one backend holds this long belongs to a frozen reader.
 FROZEN_AFTER = 5.0
 SESSION = {
     "synchronous_commit": "on",  # a checkpoint makes durable what it lets out
-    "plan_cache_mode": "force_custom_plan",  # generic plans over the ring cost 7–9 ms instead of 0.45
+    # To plan over the ring costs twice as much as to read from it: plans are made once, and must be those by index.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
     "idle_in_transaction_session_timeout": "2s",
     "tcp_user_timeout": "3s",
     "default_transaction_isolation": "read\\ committed",
@@ -79,6 +103,7 @@ class Feed:
         self._start = ""  # a snapshot since whose predecessor nothing was logged: where the next batch begins
         self._mark: str | None = None
         self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._pipeline: Pipeline
         self._wake = asyncio.Event()
         self._round_wanted = False
         self._gate: int | None = None
@@ -103,7 +128,8 @@ class Feed:
                     backoff = 0.05
                     await self._follow()
                 except psycopg.errors.LockNotAvailable:
-                    await self._terminate_frozen()
+                    await self._ask(ROLLBACK)
+                    await terminate_frozen(self.connection, FROZEN_AFTER)
                     raise
                 finally:
                     connection, self._connection = self._connection, None
@@ -128,10 +154,12 @@ class Feed:
         connection.add_notify_handler(self._notified)
         await connection.execute("LISTEN claudia_sync")
         await connection.execute("LISTEN claudia_access")
+        self._pipeline = Pipeline(connection)
+        await self._pipeline.prepare(*QUESTIONS)
         self._mark = log.new_mark()
-        self._gate = (await self._row("SELECT 'public.sync_events'::regclass::oid::int"))[0]
-        await self._recognise_cluster()
-        if self.position and not await self._still_there(self.position):
+        self._gate = (await one_row(connection, "SELECT 'public.sync_events'::regclass::oid::int"))[0]
+        await recognise_cluster(connection)
+        if self.position and not await still_there(connection, self.position):
             logger.warning("feed: the history after checkpoint %s is gone; everybody is staged anew", self.position.id)
             self.position = None
             self.audience.broken()
@@ -139,30 +167,10 @@ class Feed:
             # Any later snapshot of the old connection may name an xid that was reissued after a crash.
             self._start = self.position.snapshot
         else:
-            self._start = (await self._row("SELECT pg_current_snapshot()::text"))[0]
+            self._start = (await one_row(connection, "SELECT pg_current_snapshot()::text"))[0]
             await self._take(always=True, wait=True)
         # Access may have changed while nobody listened.
         self.audience.access_changed({"all": True})
-
-    async def _recognise_cluster(self) -> None:
-        """Discards log and checkpoints that speak of another cluster's transactions."""
-        async with self.connection.transaction():
-            await self.connection.execute("LOCK TABLE public.sync_cluster IN SHARE ROW EXCLUSIVE MODE")
-            here = (await self._row("SELECT system_identifier FROM pg_control_system()"))[0]
-            known = await self._maybe_row("SELECT system_identifier FROM public.sync_cluster")
-            if known and known[0] == here:
-                return
-            if known:
-                logger.warning("this database was restored from another cluster: its log and checkpoints are discarded")
-                await self.connection.execute("TRUNCATE public.sync_events")
-                await self.connection.execute("DELETE FROM public.sync_checkpoints")
-            await self.connection.execute("DELETE FROM public.sync_cluster")
-            await self.connection.execute("INSERT INTO public.sync_cluster (system_identifier) VALUES (%s)", [here])
-
-    async def _still_there(self, position: Checkpoint) -> bool:
-        newest = await self._maybe_row(log.NEWEST)
-        kept = await self._maybe_row(log.AT, [position.id])
-        return bool(newest and kept and newest[0] >= position.id and kept[1] == position.mark)
 
     # -- following ---------------------------------------------------------------------------------------------------
 
@@ -176,25 +184,19 @@ class Feed:
                     await self._sleep(self.poll_seconds or None)
 
     async def _walk_hot(self) -> None:
-        """Polls until nothing has happened for a while."""
-        await self.connection.execute("SELECT set_config('idle_session_timeout', '1s', false)")
+        """Looks, and takes what is new, every HOT_POLL, until nothing has happened for a while."""
+        await self._ask(STAY_AWAKE)
         hot_until = time.monotonic() + HOT_FOR
-        while time.monotonic() < hot_until:
+        while (now := time.monotonic()) < hot_until:
             if await self._advance(try_gate=True):
                 hot_until = time.monotonic() + HOT_FOR
-            else:
-                await asyncio.sleep(HOT_POLL)
+            await asyncio.sleep(max(0.0, now + HOT_POLL - time.monotonic()))
 
     async def _walk_idle(self) -> bool:
         """Opens the gate and waits until all who saw it closed are over; False if something new came meanwhile."""
-        await self.connection.execute(
-            "SELECT set_config('idle_session_timeout', '0', false),"
-            " CASE WHEN %s THEN pg_advisory_unlock(%s::int, 1) END",
-            [self._gate_held, self._gate],
-        )
+        await self._ask(OPEN_GATE, held=self._gate_held, gate=self._gate)
         self._gate_held = False
-        # An xid of our own, in a transaction of its own: the snapshot's xmax instead would strand events.
-        border = int((await self._row("SELECT pg_current_xact_id()::text"))[0])
+        border = await self._own_xid()
         backoff = HOT_POLL
         while True:
             if await self._advance():
@@ -204,24 +206,30 @@ class Feed:
             await self._sleep(backoff)
             backoff = min(LONGEST_BACKOFF, backoff * 2)
 
+    async def _own_xid(self) -> int:
+        [[(xid,)]] = await self._ask(OWN_XID)
+        return int(xid or 0)
+
     async def _advance(self, *, try_gate: bool = False) -> bool:
-        """Delivers what is new, if anything is."""
+        """Delivers what is new, if anything is; also True where that cannot be known, since others take it just now."""
         if self._round_wanted:
             await self._hold_round()
             return True
         gate = self._gate if try_gate and not self._gate_held else None
-        now, newest, fresh, self._oldest_running, held = await self._row(log.PROBE, start=self._start, gate=gate)
-        self._gate_held = self._gate_held or bool(held)
+        [[(now, newest, oldest, held)]] = await self._ask(LOOK, gate=gate)
+        self._oldest_running = int(oldest or 0)
+        self._gate_held = self._gate_held or held == "t"
         self.alive_at = time.monotonic()
-        if newest != self._known.id:
+        if newest != str(self._known.id):
             await self._read_stored()
-        elif not fresh:
-            # Not to scan a bulk writer's own uncommitted events again and again. Dies with this connection.
-            self._start = now
+            return True
+        if now == self._start:
             return False
-        elif not await self._take():
-            await asyncio.sleep(HOT_POLL)
-        return True
+        taken = await self._take()
+        if taken is False:
+            # Not to scan a bulk writer's own uncommitted events again and again. Dies with this connection.
+            self._start = now or ""
+        return taken is not False
 
     @property
     def connection(self) -> psycopg.AsyncConnection[Any]:
@@ -238,69 +246,55 @@ class Feed:
 
     async def _read_stored(self) -> None:
         """Reads up to the newest checkpoint, which another process took."""
-        row = await self._maybe_row(log.NEWEST)
-        if row is None or row[0] < self._known.id:
+        [rows] = await self._ask(NEWEST)
+        if not rows or int(rows[0][0] or 0) < self._known.id:
             raise psycopg.OperationalError("checkpoints went back")
-        end = Checkpoint(*row)
+        end = Checkpoint.of_row(rows[0])
         if end.id == self._known.id:
             return
-        rows = await self._rows(log.READ, start=self._start, end=end.snapshot, limit=self.batch_size + 1)
-        batch = log.batch_of_rows(rows, self.batch_size)
-        await self._deliver(end, batch)
+        [rows] = await self._ask(READ, start=self._start, end=end.snapshot, limit=self.batch_size + 1)
+        await self._deliver(end, log.batch_of_rows(rows, self.batch_size))
 
-    async def _take(self, *, always: bool = False, wait: bool = False) -> bool:
-        """Takes a checkpoint if there is something new (or always) and the lock can be had; delivers its batch."""
-        async with self.connection.transaction():
-            if not await self._lock(wait=wait):
-                return False
-            rows = await self._take_rows(always=always, export=False)
+    async def _take(self, *, always: bool = False, wait: bool = False) -> bool | None:
+        """Takes a checkpoint if there is something new (or always), and delivers its batch.
+
+        Whether there was; None if others hold the lock.
+        """
+        rows = await self._take_rows(always=always, export=False, wait=wait)
+        await self._ask(COMMIT)
+        if rows is None:
+            await self._bear_with_holder()
+            return None
         if rows:
             await self._deliver_taken(rows)
         return bool(rows)
 
-    async def _lock(self, *, wait: bool) -> bool:
-        if wait:
-            await self.connection.execute(
-                "SELECT set_config('lock_timeout', %s, true)", [f"{FROZEN_AFTER * 1000:.0f}ms"]
-            )
-            await self.connection.execute(log.LOCK_WAIT)
-            return True
-        locked = bool((await self._row(log.LOCK_NOW))[0])
-        if locked:
-            self._lock_missed_at = None
-        elif self._lock_missed_at is None:
+    async def _take_rows(self, *, always: bool, export: bool, wait: bool) -> list[TextRow] | None:
+        """Begins a transaction and takes a checkpoint in it; None if the lock is not to be had, and need not be."""
+        waiting = (PATIENT, LOCK_WAIT) if wait else (LOCK_NOW,)
+        *_, locked, rows = await self._ask(
+            BEGIN, *waiting, TAKE, patience=f"{FROZEN_AFTER * 1000:.0f}ms",
+            start=self._start, mark=self._mark, always=always, export=export, limit=self.batch_size + 1,
+        )  # fmt: skip
+        return rows if wait or locked[0][0] == "t" else None
+
+    async def _bear_with_holder(self) -> None:
+        """Others hold the checkpoint lock: for a moment, unless they are frozen."""
+        if self._lock_missed_at is None:
             self._lock_missed_at = time.monotonic()
         elif time.monotonic() - self._lock_missed_at > FROZEN_AFTER:
-            await self._terminate_frozen()
-        return locked
+            self._lock_missed_at = None
+            await terminate_frozen(self.connection, FROZEN_AFTER)
 
-    async def _terminate_frozen(self) -> None:
-        """Over a Unix socket no timeout frees the lock of a reader that was frozen while a result was sent to it."""
-        self._lock_missed_at = None
-        holder = await self._maybe_row(
-            "SELECT l.pid, pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
-            " WHERE l.locktype = 'advisory' AND l.classid = 'public.sync_checkpoints'::regclass::oid AND l.objid = 2"
-            " AND l.granted AND a.xact_start < clock_timestamp() - make_interval(secs => %s)",
-            [FROZEN_AFTER],
-        )
-        if holder:
-            logger.warning("feed: terminated backend %s, which held the checkpoint lock for too long", holder[0])
-
-    async def _take_rows(self, *, always: bool, export: bool) -> list[tuple[Any, ...]]:
-        return await self._rows(
-            log.TAKE, start=self._start, mark=self._mark, always=always, export=export, limit=self.batch_size + 1
-        )
-
-    async def _deliver_taken(self, rows: list[tuple[Any, ...]]) -> None:
-        end = Checkpoint(*rows[0][:3])
-        self._mark = None
+    async def _deliver_taken(self, rows: list[TextRow]) -> None:
+        self._mark = self._lock_missed_at = None
         batch = log.batch_of_rows([row[4:] for row in rows if row[4] is not None], self.batch_size)
-        await self._deliver(end, batch)
+        await self._deliver(Checkpoint.of_row(rows[0]), batch)
 
     async def _deliver(self, end: Checkpoint, batch: Batch | None) -> None:
         if batch is None:
-            tables = await self._rows(log.TABLES, start=self._start, end=end.snapshot)
-            batch = Batch((), frozenset(table for (table,) in tables))
+            [tables] = await self._ask(TABLES, start=self._start, end=end.snapshot)
+            batch = Batch((), frozenset(table for (table,) in tables if table))
         self.position = end
         self._start = end.snapshot
         self.audience.deliver(Step(end, batch))
@@ -316,10 +310,9 @@ class Feed:
         if round_ is None:
             return
         try:
-            async with self.connection.transaction():
-                await self._lock(wait=True)
-                rows = await self._take_rows(always=True, export=True)
-                await round_.import_snapshot(rows[0][3])
+            rows = await self._take_rows(always=True, export=True, wait=True) or []
+            await round_.import_snapshot(rows[0][3] or "")
+            await self._ask(COMMIT)
             await self._deliver_taken(rows)
         except BaseException:
             round_.abort()
@@ -347,13 +340,15 @@ class Feed:
         self._wake.clear()
 
     def _readable(self) -> None:
-        pgconn = self.connection.pgconn
         try:
-            pgconn.consume_input()
+            self.connection.pgconn.consume_input()
         except psycopg.OperationalError:
             self._wake.set()  # the next statement tells
             return
-        while note := pgconn.notifies():
+        self._hear()
+
+    def _hear(self) -> None:
+        while note := self.connection.pgconn.notifies():
             self._heard(note.relname.decode(), note.be_pid, note.extra.decode())
 
     def _notified(self, note: psycopg.Notify) -> None:
@@ -371,13 +366,7 @@ class Feed:
         elif pid != self.connection.info.backend_pid:
             self._wake.set()
 
-    async def _rows(self, sql: str, positional: list[Any] | None = None, **named: Any) -> list[tuple[Any, ...]]:
-        cursor = await self.connection.execute(sql, positional if positional is not None else named)
-        return await cursor.fetchall()
-
-    async def _maybe_row(self, sql: str, positional: list[Any] | None = None, **named: Any) -> tuple[Any, ...] | None:
-        rows = await self._rows(sql, positional, **named)
-        return rows[0] if rows else None
-
-    async def _row(self, sql: str, **named: Any) -> tuple[Any, ...]:
-        return (await self._rows(sql, **named))[0]
+    async def _ask(self, *statements: Statement, **named: object) -> list[list[TextRow]]:
+        rows = await self._pipeline.ask(*statements, **named)
+        self._hear()
+        return rows

@@ -8,8 +8,8 @@ what the later one sees and the earlier does not. Every boundary is a state that
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from syncing.cursor import Cursor
@@ -51,16 +51,20 @@ READ = SIZED.format(between=BETWEEN.format(columns=EVENT_COLUMNS, start=START, e
 #: The tables of a batch that is too large to be read.
 TABLES = f"SELECT DISTINCT table_name FROM ({BETWEEN.format(columns='e.table_name', start=START, end=END)}) AS e"
 
-# Is there something new? One statement, so that all answers are of one snapshot (but for the lock, only tried).
-PROBE = f"""
+# Where the database is: a snapshot that equals the last one says that nothing can be new, at the cost of a glance. The
+# gate is only tried, at each look.
+LOOK = """
     SELECT pg_current_snapshot()::text, (SELECT max(id) FROM public.sync_checkpoints),
-        EXISTS ({BETWEEN.format(columns="1", start=START, end="pg_current_snapshot()")}),
-        pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
+        pg_snapshot_xmin(pg_current_snapshot())::text,
         CASE WHEN %(gate)s::int IS NOT NULL THEN pg_try_advisory_lock(%(gate)s::int, 1) END
 """
 
-# A statement of its own before TAKE: inside it, or under REPEATABLE READ, the snapshot would precede the wait.
-LOCK_NOW = "SELECT pg_try_advisory_xact_lock('public.sync_checkpoints'::regclass::oid::int, 2)"
+# A statement of its own before TAKE: inside it, or under REPEATABLE READ, the snapshot would precede the wait. Both go
+# in one round trip, so TAKE learns from the setting whether the lock was had.
+LOCK_NOW = """
+    SELECT set_config('claudia.locked',
+        pg_try_advisory_xact_lock('public.sync_checkpoints'::regclass::oid::int, 2)::text, true)::boolean
+"""
 LOCK_WAIT = "SELECT pg_advisory_xact_lock('public.sync_checkpoints'::regclass::oid::int, 2)"
 
 # The checkpoint and its batch by one snapshot, taken before this transaction has an xid of its own. NOTIFY tells the
@@ -73,7 +77,8 @@ TAKE = f"""
     taken AS (
         INSERT INTO public.sync_checkpoints (mark, opens_mark, snapshot)
         SELECT coalesce(%(mark)s, (SELECT mark FROM predecessor)), %(mark)s::text IS NOT NULL, pg_current_snapshot()
-        WHERE %(always)s OR EXISTS (SELECT FROM fresh)
+        WHERE coalesce(current_setting('claudia.locked', true), '') <> 'false'
+            AND (%(always)s OR EXISTS (SELECT FROM fresh))
         RETURNING id, mark, snapshot::text AS snapshot, pg_notify('claudia_sync', '')),
     numbered AS (SELECT taken.*, (SELECT name FROM exported) AS export FROM taken)
     SELECT numbered.id, numbered.mark, numbered.snapshot, numbered.export, fresh.*
@@ -105,6 +110,11 @@ class Checkpoint:
     mark: str
     snapshot: str
 
+    @classmethod
+    def of_row(cls, row: Sequence[Any]) -> Checkpoint:
+        """The checkpoint in a row of NEWEST, AT or TAKE."""
+        return cls(int(row[0]), row[1], row[2])
+
     @property
     def cursor(self) -> Cursor:
         """What a client keeps of it."""
@@ -126,6 +136,12 @@ class Event:
     before: str | None
     keys: str | None
     at: float
+
+    @classmethod
+    def of_row(cls, row: Sequence[Any]) -> Event:
+        """The event in a row of READ or of TAKE's tail."""
+        id_, table, op, row_id, version, scope, old_scope, after, before, keys, at = row[:11]
+        return cls(int(id_), table, op, row_id, int(version or 0), scope, old_scope, after, before, keys, float(at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +170,6 @@ class Step:
 
     end: Checkpoint
     batch: Batch
-    export: str | None = field(default=None, compare=False)
 
 
 def new_mark() -> str:
@@ -162,9 +177,12 @@ def new_mark() -> str:
     return secrets.token_hex(8)
 
 
-def batch_of_rows(rows: list[tuple[Any, ...]], limit: int) -> Batch | None:
-    """The batch in the rows of READ (or the tail of TAKE's), None if it was too large to be read."""
+def batch_of_rows(rows: Sequence[Sequence[Any]], limit: int) -> Batch | None:
+    """The batch in the rows of READ (or the tail of TAKE's), None if it was too large to be read.
+
+    Numbers may be numbers or their text.
+    """
     size = int(rows[0][11] or 0) if rows else 0
     if len(rows) > limit or size > BATCH_BYTES:
         return None
-    return Batch.of((Event(*row[:11]) for row in rows), size)
+    return Batch.of(map(Event.of_row, rows), size)

@@ -77,7 +77,7 @@ class PastReader:
     def _at(self, number: int) -> Checkpoint | None:
         with self._pool.connection() as connection:
             row = connection.execute(log.AT, [number]).fetchone()
-        return Checkpoint(*row) if row else None
+        return Checkpoint.of_row(row) if row else None
 
     def _between(self, start: Checkpoint, end: Checkpoint) -> Past | None:
         with self._pool.connection() as connection:

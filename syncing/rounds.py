@@ -14,6 +14,7 @@ from syncing.connections import Connection, State
 from syncing.frames import CloseCode
 from syncing.log import Checkpoint, Step
 from syncing.matching import Unreadable
+from syncing.packets import Packet
 from syncing.recent import History, Past
 from syncing.snapshots import Opened, Order, SnapshotReaders, SnapshotRound
 from syncing.staging import Staging, finish
@@ -144,7 +145,7 @@ class Rounds:
         if self.needs(connection):
             self.want(connection)
 
-    def _compose(self, job: Staging, position: Checkpoint, since: Past, missed: Past | None) -> list[bytes]:
+    def _compose(self, job: Staging, position: Checkpoint, since: Past, missed: Past | None) -> list[Packet]:
         scopes = self.hub.access.scopes(job.connection.user)
         while True:
             try:

@@ -26,6 +26,7 @@ from syncing.access import Access, access_of_rows, grants_sql
 from syncing.databases import conninfo
 from syncing.declarations import declaration_of
 from syncing.log import Checkpoint
+from syncing.packets import Block
 from syncing.projection import row_json
 from syncing.shapes import Shape
 
@@ -82,7 +83,7 @@ class PairRows:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncIterator[Block]:
         """All chunks, as they come. Raises what the reader raised."""
         at = 0
         while True:
@@ -97,11 +98,11 @@ class PairRows:
                 return
             await changed.wait()
 
-    def _read(self, at: int) -> bytes:
+    def _read(self, at: int) -> Block:
         offset, length = self._chunks[at]
         with self._lock:
             self._spool.seek(offset)
-            return self._spool.read(length)
+            return Block(self._spool.read(length))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,12 @@ from syncing.declarations import declaration_of
 from syncing.frames import Ready, Subscribed
 from syncing.log import Checkpoint
 from syncing.matching import by_row, fold
+from syncing.packets import Packet
 from syncing.protocol import encode
 from syncing.recent import History, Past
 from syncing.shapes import Shape
 from syncing.snapshots import Opened, Pair, PairRows, Request
-from syncing.steps import StepFrames, encode_rows, inserts
+from syncing.steps import StepFrames, inserts, rows_packet
 
 if TYPE_CHECKING:
     from syncing.hub import Hub
@@ -134,7 +135,7 @@ class Staging:
                     await connection.link.drained()
                     if not self.concerns(following) or scope in self.lost or self.void:
                         break
-                    connection.write(encode_rows(handle, following.n, scope, rows))
+                    connection.write(rows_packet(handle, following.n, scope, rows))
 
     def concerns(self, following: Following) -> bool:
         """Whether the connection still follows it."""
@@ -146,9 +147,9 @@ class Staging:
             for scope in self.granted - self.held:
                 changes = self.gained_rows[(shape, scope)] = []
                 async for rows in self._rows(opened, shape, scope).chunks():
-                    size += len(rows)
+                    size += len(rows.text)
                     try:
-                        changes.extend(inserts(rows))
+                        changes.extend(inserts(rows.text))
                     except ValueError:
                         size = GAINED_BYTES + 1  # as text they can still be staged
                     if size > GAINED_BYTES:
@@ -172,11 +173,14 @@ def answer(connection: Connection, following: Following, *, resumed: bool, only:
     declared = declaration_of(shape.table).columns
     columns = {name: str(declared[name]) for name in shape.columns}
     for subscription in [only] if only else following.subscriptions:
-        connection.write(encode(Subscribed(id=subscription, shape=shape.handle, columns=columns, resumed=resumed)))
+        frame = Subscribed(id=subscription, shape=shape.handle, columns=columns, resumed=resumed)
+        connection.write(Packet(encode(frame)))
         resumed = True
 
 
-def finish(job: Staging, position: Checkpoint, scopes: frozenset[str], since: Past, missed: Past | None) -> list[bytes]:
+def finish(
+    job: Staging, position: Checkpoint, scopes: frozenset[str], since: Past, missed: Past | None
+) -> list[Packet]:
     """The step that ends a staging, at `position`; moves the connection's shapes and scopes to what it says.
 
     scopes: what the user may read now. since: what happened after the job's checkpoint. missed: what the live shapes
@@ -212,7 +216,7 @@ def finish(job: Staging, position: Checkpoint, scopes: frozenset[str], since: Pa
     step.lost = sorted((connection.held | job.granted) - usable)
     step.gained = sorted(gained)
     connection.held = usable
-    return step.frames()
+    return step.packets()
 
 
 def _judge_live(job: Staging, missed: Past | None) -> tuple[list[Following], list[Following]]:

@@ -9,6 +9,7 @@ import msgspec
 
 from syncing.cursor import Cursor
 from syncing.frames import Ready
+from syncing.packets import Block, BlockPacket, Packet
 from syncing.protocol import encode_changes
 from syncing.shapes import Shape
 
@@ -33,10 +34,10 @@ def encode_part(shape: Shape, scope: str, changes: Sequence[bytes]) -> bytes:
     return f'{{"shape":"{shape.handle}","scope":"{scope}","changes":['.encode() + b",".join(changes) + b"]}"
 
 
-def encode_rows(handle: str, n: int, scope: str, rows: bytes) -> bytes:
+def rows_packet(handle: str, n: int, scope: str, rows: Block) -> Packet:
     """A `snapshot` frame around a chunk of rows, which is JSON text joined by commas."""
     head = f'{{"type":"snapshot","shape":"{handle}","n":{n},"scope":"{scope}","rows":['
-    return head.encode() + rows + b"]}"
+    return BlockPacket(head.encode(), rows, b"]}")
 
 
 def inserts(rows: bytes) -> list[bytes]:
@@ -61,7 +62,7 @@ def parts_of(shape: Shape, scope: str, changes: Iterable[bytes]) -> list[bytes]:
 
 @dataclass(slots=True)
 class StepFrames:
-    """A step as it is put together; `frames()` cuts it so that no frame is much larger than FRAME_BYTES."""
+    """A step as it is put together; `packets()` cuts it so that no frame is much larger than FRAME_BYTES."""
 
     cursor: Cursor
     lost: list[str] = field(default_factory=list)
@@ -79,7 +80,7 @@ class StepFrames:
         """Whether it would only move the cursor."""
         return not (self.lost or self.gained or self.staging or self.ready or self.parts)
 
-    def frames(self) -> list[bytes]:
+    def packets(self) -> list[Packet]:
         """The frames of the step, at least one. `lost`, `gained`, `staging` and `ready` stand in the last."""
         cut = list(_cut(self.parts)) or [[]]
         first = [encode_changes(self.cursor, parts, more=True) for parts in cut[:-1]]
@@ -91,7 +92,7 @@ class StepFrames:
             staging=self.staging,
             ready=self.ready,
         )
-        return [*first, last]
+        return [Packet(frame) for frame in (*first, last)]
 
 
 def _cut(texts: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -20,8 +20,11 @@ from typing import Any
 
 from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
 from django.conf import settings
+from twisted.internet.tcp import Connection as TcpConnection
 
+from syncing.compression import accept_compression, use_contextless_deflate
 from syncing.frames import CloseCode
+from syncing.packets import Packet
 from syncing.rates import Bucket
 
 logger = logging.getLogger(__name__)
@@ -37,16 +40,6 @@ PINGS_PER_SECOND = 10.0
 CLOSED_WITHIN = 2.0
 
 
-def framed(payload: bytes) -> bytes:
-    """A WebSocket text frame, unmasked, in one piece (RFC 6455, section 5.2)."""
-    size = len(payload)
-    if size < 126:
-        return bytes((0x81, size)) + payload
-    if size < 1 << 16:
-        return struct.pack("!BBH", 0x81, 126, size) + payload
-    return struct.pack("!BBQ", 0x81, 127, size) + payload
-
-
 def unacknowledged(socket: Any) -> int:
     """Bytes that the kernel still keeps for a client (megabytes, and it tells of room in steps as large)."""
     try:
@@ -58,44 +51,64 @@ def unacknowledged(socket: Any) -> int:
 class Gate:
     """Whether a client reads; who has more to say waits."""
 
+    __slots__ = ("_open", "closed", "paused")
+
     def __init__(self) -> None:
         self.paused = False
         self.closed = False
-        self._open = asyncio.Event()
-        self._open.set()
+        self._open: asyncio.Event | None = None  # only while it is paused: most never are
 
     def pause(self) -> None:
         """What was written waits."""
         self.paused = True
-        self._open.clear()
+        self._open = self._open or asyncio.Event()
 
     def resume(self) -> None:
         """It went out."""
         self.paused = False
-        self._open.set()
+        if self._open is not None:
+            self._open.set()
+            self._open = None
 
     def end(self) -> None:
         """Nobody reads any more: whoever waits gets ConnectionError."""
         self.closed = True
-        self.paused = False
-        self._open.set()
+        self.resume()
 
     async def drained(self) -> None:
         """Returns when it is not paused; raises ConnectionError when it is closed."""
-        await self._open.wait()
+        while self._open is not None:
+            await self._open.wait()
         if self.closed:
             raise ConnectionError("the client is gone")
 
 
 class ServerLink:
-    """Writes to the socket of a Daphne connection. Twisted tells by the producer's methods whether the client reads."""
+    """Writes to the socket of a Daphne connection. Twisted tells by the producer's methods whether the client reads.
+
+    As long as nothing waits in Twisted's buffer, the socket itself is written to: that is where most of the time of a
+    push would go. What the kernel does not take goes through Twisted, as everything does where a socket is encrypted.
+    """
+
+    __slots__ = ("_ended", "_gate", "_protocol", "_reading", "_send", "_written", "deflates")
 
     def __init__(self, protocol: PushProtocol) -> None:
         self._protocol = protocol
         self._gate = Gate()
         self._written = 0
         self._reading = True
-        self._ended = asyncio.Event()
+        self._ended: asyncio.Event | None = None
+        self._send: Callable[[bytes], int] | None = None
+        self.deflates = False
+        """Whether the client takes permessage-deflate."""
+
+    def opened(self) -> None:
+        """The handshake is over: how to write is known."""
+        transport = self._protocol.transport
+        if isinstance(transport, TcpConnection) and not getattr(transport, "TLS", False):
+            transport.setTcpNoDelay(True)
+            self._send = transport.getHandle().send
+        self.deflates = self._protocol._perMessageCompress is not None
 
     @property
     def paused(self) -> bool:
@@ -116,12 +129,22 @@ class ServerLink:
         waiting = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
         return self._written - waiting - unacknowledged(transport.getHandle())
 
-    def write(self, frame: bytes) -> None:
+    def write(self, frame: Packet) -> None:
         """Sends a text frame."""
-        if not self.closed:
-            data = framed(frame)
-            self._written += len(data)
-            self._protocol.transport.write(data)
+        if self._protocol.state != WebSocketProtocol.STATE_OPEN:
+            return
+        data = frame.deflated if self.deflates else frame.framed
+        self._written += len(data)
+        transport = self._protocol.transport
+        if self._send is not None and not transport.dataBuffer and not transport._tempDataLen:
+            try:
+                taken = self._send(data)
+            except OSError:  # full, or broken, which Twisted will find out
+                taken = 0
+            if taken == len(data):
+                return
+            data = data[taken:]
+        transport.write(data)
 
     def arrived(self) -> None:
         """Another frame of the client waits to be handled. Daphne's queue has no bound: this is it."""
@@ -157,11 +180,15 @@ class ServerLink:
     def stopProducing(self) -> None:
         """The connection is lost."""
         self._gate.end()
-        self._ended.set()
+        self._send = None
+        if self._ended is not None:
+            self._ended.set()
 
     async def ended(self) -> None:
         """Returns when the socket is closed."""
-        await self._ended.wait()
+        if not self._gate.closed:
+            self._ended = self._ended or asyncio.Event()
+            await self._ended.wait()
 
 
 class _Introduction:
@@ -206,6 +233,7 @@ class PushProtocol(WebSocketProtocol):
     """Daphne's WebSocket protocol with a direct way to the socket, and the protocol's own code for large frames."""
 
     _server: _Introduction
+    perMessageCompressionAccept = staticmethod(accept_compression)
 
     @property
     def server(self) -> Any:
@@ -223,6 +251,7 @@ class PushProtocol(WebSocketProtocol):
         self.maxMessagePayloadSize = self.maxFramePayloadSize = settings.SYNC_FRAME_BYTES
         self.transport.unregisterProducer()
         self.transport.registerProducer(self.link, True)
+        self.link.opened()
         _open.add(self.link)
         super().onOpen()
 
@@ -258,6 +287,7 @@ class PushProtocol(WebSocketProtocol):
 def use_push_protocol() -> None:
     """Makes Daphne speak through `PushProtocol`; before its server starts."""
     WebSocketFactory.protocol = PushProtocol
+    use_contextless_deflate()
 
 
 class QueueLink:
@@ -278,12 +308,12 @@ class QueueLink:
         """More waits than HIGH_WATER."""
         return self._gate.paused
 
-    def write(self, frame: bytes) -> None:
+    def write(self, frame: Packet) -> None:
         """Sends a text frame."""
-        self._bytes += len(frame)
+        self._bytes += len(frame.text)
         if self._bytes > HIGH_WATER:
             self._gate.pause()
-        self._put(frame)
+        self._put(frame.text)
 
     async def drained(self) -> None:
         """Returns when little waits; ConnectionError when it is closed."""

@@ -17,6 +17,7 @@ from syncing import listener
 from syncing.databases import conninfo
 from syncing.listener import Feed, Round
 from syncing.log import Checkpoint, Event, Step
+from syncing.pipeline import TextRow
 
 #: After this long, what is awaited will not come.
 PATIENCE = 20.0
@@ -212,12 +213,13 @@ class WatchedFeed(Feed, Watch):
             await asyncio.sleep(listener.HOT_POLL)
         return advanced or self._kept_awake
 
-    async def _take_rows(self, *, always: bool, export: bool) -> list[tuple[Any, ...]]:
-        rows = await super()._take_rows(always=always, export=export)
-        await self._pass("taken")
+    async def _take_rows(self, *, always: bool, export: bool, wait: bool) -> list[TextRow] | None:
+        rows = await super()._take_rows(always=always, export=export, wait=wait)
+        if rows:
+            await self._pass("taken")
         return rows
 
-    async def _deliver_taken(self, rows: list[tuple[Any, ...]]) -> None:
+    async def _deliver_taken(self, rows: list[TextRow]) -> None:
         await self._pass("committed")
         await super()._deliver_taken(rows)
 
@@ -228,8 +230,8 @@ class SleepsAtOnce(WatchedFeed):
     For tests that need a sleeping feed whatever else runs on the server; and to show what the waiting is for.
     """
 
-    async def _row(self, sql: str, **named: Any) -> tuple[Any, ...]:
-        return ("0",) if sql == "SELECT pg_current_xact_id()::text" else await super()._row(sql, **named)
+    async def _own_xid(self) -> int:
+        return 0
 
     async def asleep(self) -> None:
         """Returns when it waits for a notification."""

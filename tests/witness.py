@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
 
 import psycopg
 
@@ -13,6 +12,7 @@ from syncing.databases import conninfo
 from syncing.declarations import declaration_of
 from syncing.hub import Hub
 from syncing.listener import Feed
+from syncing.pipeline import TextRow
 from syncing.projection import row_json
 from syncing.shapes import Shape
 from syncing.snapshots import SPELLING
@@ -62,10 +62,10 @@ class WitnessedFeed(Feed):
 
     witness: Witness
 
-    async def _take_rows(self, *, always: bool, export: bool) -> list[tuple[Any, ...]]:
-        rows = await super()._take_rows(always=always, export=True)
+    async def _take_rows(self, *, always: bool, export: bool, wait: bool) -> list[TextRow] | None:
+        rows = await super()._take_rows(always=always, export=True, wait=wait)
         if rows:
-            self.witness.read(rows[0][0], rows[0][3])
+            self.witness.read(int(rows[0][0] or 0), rows[0][3] or "")
         return rows
 
 

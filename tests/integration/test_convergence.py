@@ -15,6 +15,7 @@ from syncing.connections import Connection, Identity, State
 from syncing.databases import conninfo
 from syncing.declarations import declarations
 from syncing.hub import Hub
+from syncing.packets import Packet
 from syncing.protocol import Cursor
 from syncing.shapes import Shape
 from syncing.staging import answer
@@ -45,9 +46,9 @@ class JudgedLink:
         self._reading = asyncio.Event()
         self._reading.set()
 
-    def write(self, frame: bytes) -> None:
+    def write(self, frame: Packet) -> None:
         if self.open:
-            self.client.receive(frame)
+            self.client.receive(frame.text)
 
     async def drained(self) -> None:
         await self._reading.wait()

@@ -16,6 +16,7 @@ from syncing.declarations import declaration_of
 from syncing.hub import Hub
 from syncing.listener import Round
 from syncing.log import Checkpoint
+from syncing.packets import Packet
 from syncing.shapes import Shape
 from syncing.snapshots import Opened, Order, Request, SnapshotReaders
 from tests.feeds import (
@@ -77,7 +78,7 @@ class Reading(Watch):
         await self.until(lambda: self.opened, "the round is read")
         assert self.opened is not None
         chunks = [chunk async for chunk in self.opened.pairs[(self._shape, self._scope)].chunks()]
-        return [row["id"] for chunk in chunks for row in json.loads(b"[" + chunk + b"]")]
+        return [row["id"] for chunk in chunks for row in json.loads(b"[" + chunk.text + b"]")]
 
     def close(self) -> None:
         self._readers.close()
@@ -189,8 +190,8 @@ class Client(Watch):
         self.frames: list[dict[str, Any]] = []
         self.code: int | None = None
 
-    def write(self, frame: bytes) -> None:
-        self.frames.append(json.loads(frame))
+    def write(self, frame: Packet) -> None:
+        self.frames.append(json.loads(frame.text))
         self.tell()
 
     async def drained(self) -> None:

@@ -22,6 +22,7 @@ from twisted.internet.tcp import Connection as TcpConnection
 
 from syncing import transport
 from syncing.frames import CloseCode
+from syncing.packets import Packet
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -145,9 +146,9 @@ def open_link() -> tuple[transport.ServerLink, Sink]:
 
 def test_twisted_tells_the_link_when_the_client_does_not_read_and_when_it_has_read_all() -> None:
     link, sink = open_link()
-    link.write(b"x" * 1000)
+    link.write(Packet(b"x" * 1000))
     assert not link.paused
-    link.write(b"x" * sink.bufferSize)
+    link.write(Packet(b"x" * sink.bufferSize))
     assert link.paused
     sink.takes = 1000
     sink.doWrite()
@@ -159,9 +160,9 @@ def test_twisted_tells_the_link_when_the_client_does_not_read_and_when_it_has_re
 
 def test_what_the_client_has_taken_is_known_to_the_byte() -> None:
     link, sink = open_link()
-    frame = transport.framed(b"x" * 50_000)
+    frame = Packet(b"x" * 50_000).framed
     for _ in range(5):
-        link.write(b"x" * 50_000)
+        link.write(Packet(b"x" * 50_000))
     assert link.sent == 0
     taken = 0
     for takes in (1, 70_000, 12_345, len(frame), 10**9):
@@ -192,7 +193,7 @@ def test_the_kernel_tells_what_a_client_has_not_acknowledged() -> None:
 
 def test_a_connection_that_is_lost_is_neither_paused_nor_asked_for_its_socket() -> None:
     link, sink = open_link()
-    link.write(b"x" * 2 * sink.bufferSize)
+    link.write(Packet(b"x" * 2 * sink.bufferSize))
     assert link.paused
     sink.connectionLost(None)
     del sink.socket  # as Twisted does
@@ -214,5 +215,5 @@ def test_a_closed_link_writes_nothing_and_close_codes_are_plain_integers() -> No
     assert codes == [1012]
     assert type(codes[0]) is int
     link._protocol.state = AutobahnProtocol.STATE_CLOSING
-    link.write(b"x")
+    link.write(Packet(b"x"))
     assert sink._tempDataLen == 0

@@ -17,6 +17,7 @@ from syncing.connections import Connection, Identity
 from syncing.databases import conninfo
 from syncing.declarations import declaration_of
 from syncing.hub import Hub
+from syncing.packets import Packet
 from syncing.protocol import Cursor
 from syncing.shapes import Shape
 from tests.histories import begin_anew
@@ -36,8 +37,8 @@ class Tape:
         self.closed: int | None = None
         self._heard = asyncio.Event()
 
-    def write(self, frame: bytes) -> None:
-        self.frames.append(frame)
+    def write(self, frame: Packet) -> None:
+        self.frames.append(frame.text)
         self._heard.set()
 
     async def drained(self) -> None:

@@ -32,7 +32,7 @@ CODED_SUFFIXES = (".py", ".js", ".json", ".md", ".toml", ".txt", ".sql", ".svg",
 #: Pure modules, and so those of which the contract "pure" must speak.
 PURE = {
     "conditions", "containment", "cursor", "exceptions", "filters", "frames", "log", "lookups", "matching",
-    "protocol", "rates", "recent", "shapes", "steps", "values",
+    "packets", "protocol", "rates", "recent", "shapes", "steps", "values",
 }  # fmt: skip
 
 

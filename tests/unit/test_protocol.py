@@ -17,6 +17,7 @@ from syncing import exceptions, filters, frames, protocol, steps
 from syncing.cursor import Cursor
 from syncing.exceptions import BadFrame, SyncError
 from syncing.matching import encode_change
+from syncing.packets import Block
 from syncing.protocol import BadMember, UnreadableFrame
 from syncing.shapes import Shape
 
@@ -155,7 +156,7 @@ def test_rows_go_into_frames_as_the_database_spelled_them() -> None:
     frame = protocol.parse_server(text)
     assert isinstance(frame, frames.Changes)
     assert [type(change) for change in frame.parts[1].changes] == [frames.Insert, frames.Delete]
-    snapshot = steps.encode_rows("h1", 7, "public", spelled + b",{}")
+    snapshot = steps.rows_packet("h1", 7, "public", Block(spelled + b",{}")).text
     assert snapshot == b'{"type":"snapshot","shape":"h1","n":7,"scope":"public","rows":[' + spelled + b",{}]}"
 
 

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from syncing.transport import HIGH_WATER, QueueLink, framed
+from syncing.packets import Packet
+from syncing.transport import HIGH_WATER, QueueLink
 
 
 def unframed(data: bytes) -> tuple[int, bytes]:
@@ -26,7 +27,7 @@ def unframed(data: bytes) -> tuple[int, bytes]:
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536, 100_000])
 def test_a_frame_of_any_size_is_one_final_text_frame_in_the_shortest_form(size: int) -> None:
     payload = bytes(index % 251 for index in range(size))
-    assert unframed(framed(payload)) == (0x81, payload)
+    assert unframed(Packet(payload).framed) == (0x81, payload)
 
 
 class Socket:
@@ -66,9 +67,9 @@ async def test_frames_arrive_in_order_and_the_close_after_them() -> None:
     socket = Socket()
     link = QueueLink(socket.send, socket.close)
     for frame in (b"a", b"b"):
-        link.write(frame)
+        link.write(Packet(frame))
     link.close(4408)
-    link.write(b"after the end")
+    link.write(Packet(b"after the end"))
     socket.let(9)
     await socket.until(3)
     assert socket.sent == [b"a", b"b", 4408]
@@ -81,7 +82,7 @@ async def test_a_link_that_was_idle_sends_again() -> None:
     link = QueueLink(socket.send, socket.close)
     socket.let(2)
     for number in range(2):
-        link.write(b"x")
+        link.write(Packet(b"x"))
         await socket.until(number + 1)
     assert socket.sent == [b"x", b"x"]
 
@@ -91,9 +92,9 @@ async def test_a_client_that_does_not_read_is_paused_and_goes_on_when_it_has_rea
     link = QueueLink(socket.send, socket.close)
     chunk = b"x" * (HIGH_WATER // 4)
     for _ in range(4):
-        link.write(chunk)
+        link.write(Packet(chunk))
     assert not link.paused
-    link.write(chunk)
+    link.write(Packet(chunk))
     assert link.paused
     waiting = asyncio.ensure_future(link.drained())
     socket.let(3)
@@ -110,20 +111,20 @@ async def test_a_client_that_does_not_read_is_paused_and_goes_on_when_it_has_rea
 async def test_whoever_waits_for_a_client_that_is_gone_is_told() -> None:
     socket = Socket()
     link = QueueLink(socket.send, socket.close)
-    link.write(b"x" * (HIGH_WATER + 1))
+    link.write(Packet(b"x" * (HIGH_WATER + 1)))
     waiting = asyncio.ensure_future(link.drained())
     socket.broken = True
     socket.let(1)
     with pytest.raises(ConnectionError):
         await asyncio.wait_for(waiting, 5)
-    link.write(b"nobody gets this")
+    link.write(Packet(b"nobody gets this"))
     assert socket.sent == []
 
 
 async def test_a_client_that_left_while_nothing_was_sent_ends_the_waiting() -> None:
     socket = Socket()
     link = QueueLink(socket.send, socket.close)
-    link.write(b"x" * (HIGH_WATER + 1))
+    link.write(Packet(b"x" * (HIGH_WATER + 1)))
     waiting = asyncio.ensure_future(link.drained())
     link.end()
     with pytest.raises(ConnectionError):

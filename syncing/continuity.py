@@ -1,0 +1,63 @@
+"""Is this still the database whose history was followed, and does nobody hold it up?
+
+For a feed on a new connection: a dump may have been restored, a volume rolled back, a standby promoted meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import psycopg
+
+from syncing import log
+from syncing.log import Checkpoint
+
+logger = logging.getLogger(__name__)
+
+Database = psycopg.AsyncConnection[Any]
+
+
+async def recognise_cluster(database: Database) -> None:
+    """Discards log and checkpoints that speak of another cluster's transactions."""
+    async with database.transaction():
+        await database.execute("LOCK TABLE public.sync_cluster IN SHARE ROW EXCLUSIVE MODE")
+        here = (await one_row(database, "SELECT system_identifier FROM pg_control_system()"))[0]
+        known = await one_row(database, "SELECT system_identifier FROM public.sync_cluster")
+        if known and known[0] == here:
+            return
+        if known:
+            logger.warning("this database was restored from another cluster: its log and checkpoints are discarded")
+            await database.execute("TRUNCATE public.sync_events")
+            await database.execute("DELETE FROM public.sync_checkpoints")
+        await database.execute("DELETE FROM public.sync_cluster")
+        await database.execute("INSERT INTO public.sync_cluster (system_identifier) VALUES (%s)", [here])
+
+
+async def still_there(database: Database, position: Checkpoint) -> bool:
+    """Whether the checkpoint is part of the database's history."""
+    newest = await one_row(database, log.NEWEST)
+    kept = await one_row(database, log.AT, position.id)
+    return bool(newest and kept and newest[0] >= position.id and kept[1] == position.mark)
+
+
+async def terminate_frozen(database: Database, seconds: float) -> None:
+    """Ends the backend that has held the checkpoint lock for longer than that.
+
+    Over a Unix socket no timeout frees the lock of a reader that was frozen while a result was sent to it.
+    """
+    holder = await one_row(
+        database,
+        "SELECT l.pid, pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+        " WHERE l.locktype = 'advisory' AND l.classid = 'public.sync_checkpoints'::regclass::oid AND l.objid = 2"
+        " AND l.granted AND a.xact_start < clock_timestamp() - make_interval(secs => %s)",
+        seconds,
+    )
+    if holder:
+        logger.warning("feed: terminated backend %s, which held the checkpoint lock for too long", holder[0])
+
+
+async def one_row(database: Database, sql: str, *values: object) -> tuple[Any, ...]:
+    """The first row of a query; empty if there is none."""
+    cursor = await database.execute(sql, values or None)
+    return await cursor.fetchone() or ()
