@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 #: An awake feed looks this often, or takes what is new, in seconds.
 HOT_POLL = 0.002
 #: Without news it goes idle after this long: where writes are few, their pokes are faster than any poll.
-HOT_FOR = 0.02
+HOT_FOR = 0.01
 LONGEST_BACKOFF = 1.0
 #: A checkpoint lock that one backend holds this long belongs to a frozen reader.
 FROZEN_AFTER = 5.0

@@ -49,13 +49,13 @@ def unacknowledged(socket: Any) -> int:
 
 
 class Gate:
-    """Whether a client reads; who has more to say waits."""
+    """Whether a client reads; who has more to say waits. `gone`: it never will again."""
 
-    __slots__ = ("_open", "closed", "paused")
+    __slots__ = ("_open", "gone", "paused")
 
     def __init__(self) -> None:
         self.paused = False
-        self.closed = False
+        self.gone = False
         self._open: asyncio.Event | None = None  # only while it is paused: most never are
 
     def pause(self) -> None:
@@ -72,29 +72,29 @@ class Gate:
 
     def end(self) -> None:
         """Nobody reads any more: whoever waits gets ConnectionError."""
-        self.closed = True
+        self.gone = True
         self.resume()
 
     async def drained(self) -> None:
-        """Returns when it is not paused; raises ConnectionError when it is closed."""
+        """Returns when the client has read most of what was sent; raises ConnectionError when it is gone."""
         while self._open is not None:
             await self._open.wait()
-        if self.closed:
+        if self.gone:
             raise ConnectionError("the client is gone")
 
 
-class ServerLink:
+class ServerLink(Gate):
     """Writes to the socket of a Daphne connection. Twisted tells by the producer's methods whether the client reads.
 
     As long as nothing waits in Twisted's buffer, the socket itself is written to: that is where most of the time of a
     push would go. What the kernel does not take goes through Twisted, as everything does where a socket is encrypted.
     """
 
-    __slots__ = ("_ended", "_gate", "_protocol", "_reading", "_send", "_written", "deflates")
+    __slots__ = ("_ended", "_protocol", "_reading", "_send", "_written", "deflates")
 
     def __init__(self, protocol: PushProtocol) -> None:
+        super().__init__()
         self._protocol = protocol
-        self._gate = Gate()
         self._written = 0
         self._reading = True
         self._ended: asyncio.Event | None = None
@@ -111,11 +111,6 @@ class ServerLink:
         self.deflates = self._protocol._perMessageCompress is not None
 
     @property
-    def paused(self) -> bool:
-        """The client does not read as fast as it is written to."""
-        return self._gate.paused
-
-    @property
     def closed(self) -> bool:
         """Nothing goes out any more."""
         return bool(self._protocol.state != WebSocketProtocol.STATE_OPEN)
@@ -123,7 +118,7 @@ class ServerLink:
     @property
     def sent(self) -> int:
         """Bytes that the client has taken so far: if they grow, it reads, however slowly."""
-        if self._gate.closed:
+        if self.gone:
             return self._written
         transport = self._protocol.transport
         waiting = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
@@ -158,10 +153,6 @@ class ServerLink:
             self._reading = True
             self._protocol.transport.resumeProducing()
 
-    async def drained(self) -> None:
-        """Returns when the client has read most of what was sent; ConnectionError when it is gone."""
-        await self._gate.drained()
-
     def close(self, code: int) -> None:
         """Closes with a code, after what was written before; who has not answered after a second is cut off."""
         # Not sendClose(): it refuses 1012, and every code that is not a plain int.
@@ -171,22 +162,22 @@ class ServerLink:
 
     def pauseProducing(self) -> None:
         """The socket's buffer is full."""
-        self._gate.pause()
+        self.pause()
 
     def resumeProducing(self) -> None:
         """It is empty again."""
-        self._gate.resume()
+        self.resume()
 
     def stopProducing(self) -> None:
         """The connection is lost."""
-        self._gate.end()
+        self.end()
         self._send = None
         if self._ended is not None:
             self._ended.set()
 
     async def ended(self) -> None:
         """Returns when the socket is closed."""
-        if not self._gate.closed:
+        if not self.gone:
             self._ended = self._ended or asyncio.Event()
             await self._ended.wait()
 
@@ -290,34 +281,25 @@ def use_push_protocol() -> None:
     use_contextless_deflate()
 
 
-class QueueLink:
+class QueueLink(Gate):
     """Sends through the ASGI server, one message after the other, for servers whose sockets we do not know."""
 
     def __init__(self, send: Callable[[bytes], Awaitable[None]], close: Callable[[int], Awaitable[None]]) -> None:
+        super().__init__()
         self._send = send
         self._close = close
-        self._gate = Gate()
         self._queue: deque[bytes | int] = deque()
         self._bytes = 0
         self.sent = 0
         self.closed = False
         self._task: asyncio.Task[None] | None = None
 
-    @property
-    def paused(self) -> bool:
-        """More waits than HIGH_WATER."""
-        return self._gate.paused
-
     def write(self, frame: Packet) -> None:
         """Sends a text frame."""
         self._bytes += len(frame.text)
         if self._bytes > HIGH_WATER:
-            self._gate.pause()
+            self.pause()
         self._put(frame.text)
-
-    async def drained(self) -> None:
-        """Returns when little waits; ConnectionError when it is closed."""
-        await self._gate.drained()
 
     def close(self, code: int) -> None:
         """After what was written before."""
@@ -329,12 +311,12 @@ class QueueLink:
 
     def end(self) -> None:
         """The client is gone."""
+        super().end()
         self.closed = True
-        self._gate.end()
         self._queue.clear()
 
     def _put(self, item: bytes | int) -> None:
-        if not self._gate.closed:
+        if not self.gone:
             self._queue.append(item)
             if self._task is None:
                 self._task = asyncio.get_running_loop().create_task(self._work())
@@ -344,14 +326,14 @@ class QueueLink:
             while self._queue:
                 item = self._queue.popleft()
                 if isinstance(item, int):
-                    self._gate.end()
+                    super().end()
                     await self._close(item)
                     return
                 await self._send(item)
                 self._bytes -= len(item)
                 self.sent += len(item)
-                if self._gate.paused and self._bytes < HIGH_WATER // 2:
-                    self._gate.resume()
+                if self.paused and self._bytes < HIGH_WATER // 2:
+                    self.resume()
         except Exception:
             logger.debug("a client is gone while it was written to", exc_info=True)
             self.end()
