@@ -1,0 +1,106 @@
+"""How many frames does a second of the server's CPU deliver, 1,000 clients on one shape, 300 bytes a frame?
+
+Baseline: a stock Channels consumer on Daphne, told by `group_send` over the layer in memory, which is the cheapest.
+Ours is measured whole, from the database's log to the sockets; the baseline only sends.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from benchmarks.load import Crowd
+from benchmarks.report import Report
+from benchmarks.stage import cpu_seconds, site
+from benchmarks.writing import Writer
+from tests.acceptance.server import ROOT, free_port
+
+CLIENTS = 1000
+ROUNDS = 3
+CHANGES, RATE = 200, 40
+BROADCASTS = 5
+BYTES = 300
+
+
+@contextmanager
+def stock_server() -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The baseline's server: where its sockets are, and its process."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.stock", str(port)],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    try:
+        answer(process, "ready")
+        yield f"ws://127.0.0.1:{port}/", process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answer(process: subprocess.Popen[str], expected: str) -> None:
+    """Waits for a line of the baseline's server."""
+    assert process.stdout is not None
+    line = process.stdout.readline().strip()
+    if line != expected:
+        raise RuntimeError(f"the stock server said {line!r}, not {expected!r}")
+
+
+def received(crowd: Crowd, expected: int) -> int:
+    """The frames that the crowd got, once it has got as many as were sent; fails if some never come."""
+    frames = 0
+    for _ in range(100):
+        frames += crowd.take().frames
+        if frames >= expected:
+            return frames
+        time.sleep(0.1)
+    raise AssertionError(f"{frames} frames arrived, not {expected}")
+
+
+def main() -> None:
+    """Prints and keeps the report."""
+    report = Report(
+        "fanout",
+        "How many frames does a second of the server's CPU deliver to 1,000 clients?",
+        {"clients": CLIENTS, "changes": CHANGES, "changes a second": RATE, "bytes a frame": BYTES},
+    )
+    ours, baseline = [], []
+    with site() as place, stock_server() as (stock_url, stock):
+        server = place.serve()
+        person = place.person("alice")
+        agent = place.insert("agents", name="A", type="coder", created_by_id=person.id)
+        statement = f"UPDATE agents SET description = '{{number}} {'x' * 60}' WHERE id = '{agent}'"
+        subscription = [{"id": "a", "table": "agents", "columns": ["description"]}]
+        with (
+            Crowd(server.url, [person.token], subscription, clients=CLIENTS) as crowd,
+            Crowd(stock_url, [person.token], subscription, clients=CLIENTS) as crowd_of_stock,
+            Writer(place.database_url, [statement], rate=RATE) as writer,
+        ):
+            crowd.open()
+            crowd_of_stock.open()
+            for counted in [False] + [True] * ROUNDS:
+                crowd.take()
+                crowd_of_stock.take()
+                cpu = cpu_seconds(server)
+                writer.write(CHANGES if counted else RATE)
+                frames = received(crowd, CLIENTS * (CHANGES if counted else RATE) * 9 // 10)
+                if counted:
+                    ours.append(frames / (cpu_seconds(server) - cpu))
+                cpu = cpu_seconds(stock.pid)
+                assert stock.stdin is not None
+                print(BROADCASTS if counted else 1, BYTES, file=stock.stdin, flush=True)
+                answer(stock, "done")
+                frames = received(crowd_of_stock, CLIENTS * (BROADCASTS if counted else 1))
+                if counted:
+                    baseline.append(frames / (cpu_seconds(stock.pid) - cpu))
+    report.compare(
+        "frames per CPU-second", unit="", ours=ours, baseline=baseline, baseline_name="group_send", at_least=30
+    )
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()
