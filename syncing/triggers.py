@@ -138,7 +138,8 @@ def stamps(declaration: Declaration) -> Iterable[pgtrigger.Trigger]:
     inputs = ["scope", *(rule.column for rule in declaration.scope)]
     moved = f"IF {image('OLD', inputs)} *<> {image('NEW', inputs)} THEN {derive} END IF;"
     kept = dict.fromkeys([*declaration.columns, *inputs, "updated_at"])  # declared or not: it is the database's
-    # Not the trigger's WHEN, which PostgreSQL parses and compiles anew for each statement (*measured*: 25 µs).
+    # Not the trigger's WHEN, which PostgreSQL parses and compiles anew for each statement. (A profile had all WHENs of
+    # an update of a message, those of the domain too, at 7 % of its time; what moving this one saves was not measured.)
     changed = f"{image('OLD', kept)} *<> {image('NEW', kept)}"
     yield StampTrigger(
         name="zz_stamp_insert",
