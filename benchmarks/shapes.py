@@ -55,7 +55,9 @@ def main() -> None:
             for start in range(0, len(others), PER_CONNECTION)
         ]
         with (
-            Crowd(server.url, [person.token], [of_session(id_, at) for at, id_ in enumerate(sessions)], clients=1) as one,
+            Crowd(
+                server.url, [person.token], [of_session(id_, at) for at, id_ in enumerate(sessions)], clients=1
+            ) as one,
             Crowd(server.url, [person.token], crowded, clients=len(crowded)) as crowd,
             Writer(place.database_url, statements, rate=RATE) as writer,
         ):
@@ -71,7 +73,12 @@ def main() -> None:
             if arrived != expected or crowd.take().arrivals:
                 raise AssertionError(f"{arrived} changes arrived, not {expected}; or others got what is not theirs")
     report.compare(
-        "server CPU per change, 10,000 shapes", unit="µs", ours=many, baseline=few, baseline_name="10 shapes", at_most=1.2
+        "server CPU per change, 10,000 shapes",
+        unit="µs",
+        ours=many,
+        baseline=few,
+        baseline_name="10 shapes",
+        at_most=1.2,
     )
     report.finish()
 

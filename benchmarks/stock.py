@@ -43,7 +43,7 @@ async def broadcast(first: int, messages: int, size: int) -> None:
     for number in range(first, first + messages):
         text = f'{{"type":"changes","pad":"#{number}# '
         await layer.group_send(GROUP, {"type": "push", "text": text + "x" * (size - len(text) - 2) + '"}'})
-        while any(queue.qsize() for queue in layer.channels.values()):
+        while any(queue.qsize() for queue in layer.channels.values()):  # noqa: ASYNC110 it tells nobody
             await asyncio.sleep(0.001)
 
 

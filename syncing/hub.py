@@ -267,6 +267,7 @@ class Hub:
         """Nothing that clients hold can be brought forward: they come again, and are staged anew."""
         self.close_all()
         self.access.forget_all()
+        self.rounds.begin_anew()
         self.position = None
 
     def access_changed(self, message: dict[str, Any]) -> None:

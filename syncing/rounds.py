@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
-from weakref import WeakSet
 
 from django.conf import settings
 
@@ -15,8 +14,9 @@ from syncing.frames import CloseCode
 from syncing.log import Checkpoint, Step
 from syncing.matching import Unreadable
 from syncing.packets import Packet
-from syncing.recent import History, Past
+from syncing.recent import Anchor, History, Past
 from syncing.snapshots import Opened, Order, SnapshotReaders, SnapshotRound
+from syncing.spools import SnapshotCache
 from syncing.staging import Staging, finish
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ class Rounds:
         self.hub = hub
         self.waiting: set[Connection] = set()
         self.readers = SnapshotReaders(settings.SYNC_SNAPSHOT_READERS, self._reader_released)
-        # Of the rounds under way; each lives as long as a staging holds it.
-        self._histories: WeakSet[History] = WeakSet()
+        self.history = History(max_events=20 * settings.SYNC_BATCH_SIZE)
+        self.cache = SnapshotCache(settings.SYNC_SNAPSHOT_CACHE_BYTES, hub.granting)
 
     def needs(self, connection: Connection) -> bool:
         """Whether something has to be read for the connection before it is told everything."""
@@ -58,14 +58,19 @@ class Rounds:
 
     def append(self, step: Step, past: Past) -> None:
         """What happens while rows are read."""
-        for history in self._histories:
-            history.append(step.end, past, step.batch.bytes)
+        self.history.append(step.end, past, step.batch.bytes)
+        self.cache.move(past.events)
 
     async def open(self) -> SnapshotRound | None:
         """Readers for those who wait; None if nobody does, or all are busy (then the next one free wakes us)."""
         if not self.waiting or not self.readers.free:
             return None
         return await self.readers.open(self._collect)
+
+    def begin_anew(self) -> None:
+        """What happened is not known: nothing that was read can be brought forward."""
+        self.history.clear()
+        self.cache.clear()
 
     def close(self) -> None:
         """Nobody is read for any more."""
@@ -76,22 +81,24 @@ class Rounds:
             self.hub.feed.wake()
 
     def _collect(self, checkpoint: Checkpoint) -> Order:
-        history = History(checkpoint, max_events=20 * settings.SYNC_BATCH_SIZE)
-        self._histories.add(history)
-        jobs = [Staging(self.hub, connection, checkpoint, history) for connection in self.waiting]
+        anchor = self.history.anchor(checkpoint)
+        jobs = [Staging(self.hub, connection, anchor) for connection in self.waiting]
         self.waiting.clear()
         access = self.hub.access
         users = {job.connection.user for job in jobs}
+        requests = [job.request for job in jobs]
         return Order(
-            checkpoint,
-            [job.request for job in jobs],
+            anchor,
+            requests,
             {user: access.scopes(user) for user in users if user in access},
-            lambda opened: self._opened(jobs, opened, history),
-            lambda error: self._failed(jobs, error),
+            self.cache.find({shape for request in requests for shape in request.shapes}, self.hub.tables),
+            opened=lambda opened: self._opened(jobs, opened, anchor),
+            failed=lambda error: self._failed(jobs, error),
+            read=self.cache.add,
         )
 
-    def _opened(self, jobs: Iterable[Staging], opened: Opened, history: History) -> None:
-        since = history.since(opened.checkpoint)
+    def _opened(self, jobs: Iterable[Staging], opened: Opened, anchor: Anchor) -> None:
+        since = anchor.since
         if since is None or since.resets & self.hub.granting:
             self._failed(jobs, RuntimeError("the grants are too old"))
             return
@@ -128,38 +135,38 @@ class Rounds:
         """Brings the connection from what was read for it to the feed's position, in one step; then it is live."""
         hub, connection = self.hub, job.connection
         live = connection in hub.live
-        since = job.history.since(job.checkpoint)
-        missed = None if live else self._missed(job, since)
+        missed = None if live else self._missed(job)
         unknown = missed is None and not live
-        if job.void or since is None or unknown or hub.position is None or connection.user not in hub.access:
+        if job.void or not job.known or unknown or hub.position is None or connection.user not in hub.access:
             connection.behind = False  # it has read everything: it need not be waited for
             self.retry(job)
             return
         hub.leave(connection)
-        frames = self._compose(job, hub.position, since, missed)
+        packets = self._compose(job, hub.position, missed)
         connection.job = connection.staging = None
         connection.behind = False
         connection.failures = 0
         hub.live.enter(connection)
-        connection.write(*frames)
+        connection.write(*packets)
         if self.needs(connection):
             self.want(connection)
 
-    def _compose(self, job: Staging, position: Checkpoint, since: Past, missed: Past | None) -> list[Packet]:
+    def _compose(self, job: Staging, position: Checkpoint, missed: Past | None) -> list[Packet]:
         scopes = self.hub.access.scopes(job.connection.user)
         while True:
             try:
-                return finish(job, position, scopes, since, missed)
+                return finish(job, position, scopes, missed)
             except Unreadable as error:
                 logger.error("%s; shapes of its table are staged anew", error)
-                since, missed = since.without(error.table), missed and missed.without(error.table)
+                job.unreadable.add(error.table)
+                self.cache.clear()
 
-    @staticmethod
-    def _missed(job: Staging, since: Past | None) -> Past | None:
+    def _missed(self, job: Staging) -> Past | None:
         """What a connection that is not live was not told about the shapes that it shows; None if that is unknown."""
-        if since is not None and job.missed is not None:
-            return job.missed + since
+        if job.missed is not None:
+            since = job.anchor.since
+            return None if since is None else job.missed + since
         if job.connection.position is None or not job.live:
             return Past()
         # It fell behind while it was being staged.
-        return job.history.since(job.connection.position)
+        return self.history.since(job.connection.position)

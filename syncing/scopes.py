@@ -71,3 +71,8 @@ class ParentScope:
 def user_scope(user_id: object) -> str:
     """The scope that is this user's own."""
     return f"u:{user_id}"
+
+
+def is_own(scope: str) -> bool:
+    """Whether the scope is some user's own, which nobody else reads."""
+    return scope.startswith("u:")

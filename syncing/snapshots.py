@@ -11,9 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
-import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,83 +25,24 @@ from syncing.access import Access, access_of_rows, grants_sql
 from syncing.databases import conninfo
 from syncing.declarations import declaration_of
 from syncing.log import Checkpoint
-from syncing.packets import Block
 from syncing.projection import row_json
+from syncing.recent import Anchor
 from syncing.shapes import Shape
+from syncing.spools import Pair, PairRows
 
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 128 * 1024
-SPOOL_MEMORY = 256 * 1024
 #: What is fetched at once: rows at first, then as many as are of about this size, but not more than that.
 FIRST_FETCH, FETCH_BYTES, LARGEST_FETCH = 50, 1024 * 1024, 2000
 #: How long a reader waits for the checkpoint that it was opened for.
 PATIENCE = 30.0
-
-Pair = tuple[Shape, str]
 
 #: What `syncing.wire` relies on; inside the transaction, so that it works through a pooler too.
 SPELLING = """
     SELECT set_config('TimeZone', 'UTC', true), set_config('IntervalStyle', 'postgres', true),
         set_config('extra_float_digits', '1', true), set_config('search_path', 'pg_catalog', true)
 """
-
-
-class PairRows:
-    """The rows of one (shape, scope) at a checkpoint: written by a reader thread, read by any number of tasks.
-
-    Chunks are rows of JSON text joined by commas. In memory up to a bound, then in a temporary file.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_MEMORY)  # noqa: SIM115 lives as long as this object
-        self._lock = threading.Lock()
-        self._chunks: list[tuple[int, int]] = []
-        self._changed = asyncio.Event()
-        self._done = False
-        self._error: BaseException | None = None
-        self.bytes = 0
-
-    def write(self, chunk: bytes) -> None:
-        """From the reader's thread."""
-        with self._lock:
-            self._spool.seek(self.bytes)
-            self._spool.write(chunk)
-            self._chunks.append((self.bytes, len(chunk)))
-            self.bytes += len(chunk)
-        self._loop.call_soon_threadsafe(self._announce)
-
-    def finish(self, error: BaseException | None = None) -> None:
-        """From the reader's thread: no more rows come."""
-        self._error = error
-        self._done = True
-        self._loop.call_soon_threadsafe(self._announce)
-
-    def _announce(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    async def chunks(self) -> AsyncIterator[Block]:
-        """All chunks, as they come. Raises what the reader raised."""
-        at = 0
-        while True:
-            changed = self._changed
-            done = self._done
-            while at < len(self._chunks):
-                yield self._read(at)
-                at += 1
-            if done:
-                if self._error:
-                    raise self._error
-                return
-            await changed.wait()
-
-    def _read(self, at: int) -> Block:
-        offset, length = self._chunks[at]
-        with self._lock:
-            self._spool.seek(offset)
-            return Block(self._spool.read(length))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +57,11 @@ class Request:
     live: tuple[Shape, ...]
     held: frozenset[str]
 
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """Of which rows may be read."""
+        return (*self.stage, *self.live)
+
     def pairs(self, granted: frozenset[str]) -> set[Pair]:
         """The pairs to read, given the scopes that the user may read at the checkpoint."""
         whole = {(shape, scope) for shape in self.stage for scope in granted}
@@ -127,7 +72,7 @@ class Request:
 class Opened:
     """What a round knows before the rows: the grants at its checkpoint, and where the rows of each pair will be.
 
-    scopes: of each user, at the checkpoint; `access` moves on.
+    scopes: of each user, at the checkpoint; `access` moves on. pairs: some may have been read at an earlier one.
     """
 
     checkpoint: Checkpoint
@@ -139,13 +84,19 @@ class Opened:
 
 @dataclass(slots=True)
 class Order:
-    """What a round is to read, and whom it tells, in the event loop."""
+    """What a round is to read, and whom it tells, in the event loop.
 
-    checkpoint: Checkpoint
+    anchor: of its checkpoint. known: the scopes of users whose grants need not be read. cached: pairs that need not be
+    read either. read: a pair was read whole.
+    """
+
+    anchor: Anchor
     requests: list[Request]
     known: dict[str, frozenset[str]]
+    cached: Mapping[Pair, PairRows]
     opened: Callable[[Opened], None]
     failed: Callable[[BaseException], None]
+    read: Callable[[Pair, PairRows], None]
     users: set[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -278,14 +229,17 @@ class SnapshotRound:
         access, inactive = read_access(connection, order.users)
         granted = order.known | {user: found.scopes for user, found in access.items()}
         pairs = set().union(*(request.pairs(granted[request.user]) for request in order.requests))
-        self._pairs = {pair: PairRows(self._loop) for pair in pairs}
-        opened = Opened(order.checkpoint, access, granted, inactive, self._pairs)
+        self._pairs = {pair: PairRows(self._loop, order.anchor) for pair in pairs - order.cached.keys()}
+        cached = {pair: order.cached[pair] for pair in pairs & order.cached.keys()}
+        opened = Opened(order.anchor.checkpoint, access, granted, inactive, self._pairs | cached)
         self._loop.call_soon_threadsafe(order.opened, opened)
         scopes: dict[Shape, dict[str, PairRows]] = {}
         for (shape, scope), rows in self._pairs.items():
             scopes.setdefault(shape, {})[scope] = rows
         for shape, wanted in scopes.items():
             read_shape(connection, shape, wanted)
+            for scope, rows in wanted.items():
+                self._loop.call_soon_threadsafe(order.read, (shape, scope), rows)
 
 
 def read_access(connection: psycopg.Connection[Any], users: Iterable[str]) -> tuple[dict[str, Access], frozenset[str]]:

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from syncing.connections import Connection, Following, State
 from syncing.declarations import declaration_of
 from syncing.frames import Ready, Subscribed
 from syncing.log import Checkpoint
-from syncing.matching import by_row, fold
 from syncing.packets import Packet
 from syncing.protocol import encode
-from syncing.recent import History, Past
+from syncing.recent import Anchor, Past
 from syncing.shapes import Shape
-from syncing.snapshots import Opened, Pair, PairRows, Request
+from syncing.snapshots import Opened, Request
+from syncing.spools import Pair, PairRows
 from syncing.steps import StepFrames, inserts, rows_packet
 
 if TYPE_CHECKING:
@@ -36,20 +35,21 @@ GAINED_BYTES = 4 * 1024 * 1024
 
 
 class Staging:
-    """What is read for one connection at one checkpoint.
+    """What is read for one connection at one checkpoint, the anchor's.
 
     stage: shapes whose rows are read whole. live: shapes that the client shows already. granted: the scopes that the
-    user may read at the checkpoint. held: those that the client held then.
-    history: what happened since. lost: scopes that were lost since; they are not
-    delivered, even if regained. missed: what happened in the live shapes before the checkpoint and was not told.
-    void: it must be begun anew.
+    user may read at the checkpoint. held: those that the client held then. lost: scopes that were lost since; they
+    are not delivered, even if regained. missed: what happened in the live shapes before the checkpoint and was not told.
+    void: it must be begun anew. rows: of the pairs that were read for it. unreadable: database tables of which
+    something cannot be folded.
     """
 
-    def __init__(self, hub: Hub, connection: Connection, checkpoint: Checkpoint, history: History) -> None:
+    def __init__(self, hub: Hub, connection: Connection, anchor: Anchor) -> None:
         self.hub = hub
         self.connection = connection
-        self.checkpoint = checkpoint
-        self.history = history
+        self.anchor = anchor
+        self.rows: dict[Pair, PairRows] = {}
+        self.unreadable: set[str] = set()
         self.live = {one.shape.handle: one for one in connection.in_state(State.READY, State.RESUMING)}
         self._away = bool(self.live) and hub.position_of(connection) is not hub.position
         # Who resumes is brought up first, at once; what is new to it waits for the next round.
@@ -75,9 +75,10 @@ class Staging:
         """Sends snapshots, gathers the rest, finishes. Retries by way of the hub if a read failed."""
         try:
             self.granted = opened.scopes[self.connection.user]
+            self.rows = {pair: opened.pairs[pair] for pair in self.request.pairs(self.granted)}
             await self._find_missed()
-            await self._send_snapshots(opened)
-            await self._gather_gained(opened)
+            await self._send_snapshots()
+            await self._gather_gained()
             await self.connection.link.drained()
         except ConnectionError:
             return
@@ -95,8 +96,8 @@ class Staging:
         start = connection.position
         if cursor := connection.resume:
             connection.resume = None
-            start = await self.hub.past.locate(cursor, self.checkpoint)
-        past = await self.hub.past.between(start, self.checkpoint) if start else None
+            start = await self.hub.past.locate(cursor, self.anchor.checkpoint)
+        past = await self.hub.past.between(start, self.anchor.checkpoint) if start else None
         if past is None:
             # Not of this history, or too long ago: what the client holds cannot be brought forward.
             self._stage_instead(list(self.live.values()))
@@ -127,11 +128,11 @@ class Staging:
                 answer(self.connection, following, resumed=False)
             following.state = State.STAGING
 
-    async def _send_snapshots(self, opened: Opened) -> None:
+    async def _send_snapshots(self) -> None:
         connection = self.connection
         for handle, following in self.stage.items():
             for scope in sorted(self.granted):
-                async for rows in self._rows(opened, following.shape, scope).chunks():
+                async for rows in self.rows[(following.shape, scope)].chunks():
                     await connection.link.drained()
                     if not self.concerns(following) or scope in self.lost or self.void:
                         break
@@ -141,12 +142,12 @@ class Staging:
         """Whether the connection still follows it."""
         return self.connection.shapes.get(following.shape.handle) is following
 
-    async def _gather_gained(self, opened: Opened) -> None:
+    async def _gather_gained(self) -> None:
         size = 0
         for shape in shapes(self.live):
             for scope in self.granted - self.held:
                 changes = self.gained_rows[(shape, scope)] = []
-                async for rows in self._rows(opened, shape, scope).chunks():
+                async for rows in self.rows[(shape, scope)].chunks():
                     size += len(rows.text)
                     try:
                         changes.extend(inserts(rows.text))
@@ -157,9 +158,22 @@ class Staging:
                         self.gained_rows.clear()
                         return
 
-    @staticmethod
-    def _rows(opened: Opened, shape: Shape, scope: str) -> PairRows:
-        return opened.pairs[(shape, scope)]
+    @property
+    def known(self) -> bool:
+        """Whether it is known what happened since in all that was read."""
+        return self.anchor.since is not None and all(rows.anchor.since is not None for rows in self.rows.values())
+
+    def since(self, shape: Shape, scope: str) -> Past:
+        """What happened in a pair since its rows were read."""
+        return self.rows[(shape, scope)].anchor.since or Past()
+
+    def changes(self, past: Past, shape: Shape, scope: str) -> list[bytes]:
+        """What of it happened in one pair. Raises Unreadable."""
+        return past.changes(shape, scope, declaration_of(shape.table).db_table)
+
+    def was_reset(self, past: Past, shape: Shape) -> bool:
+        """Whether the shape cannot be followed through what happened."""
+        return declaration_of(shape.table).db_table in past.resets | self.unreadable
 
 
 def shapes(followings: dict[str, Following]) -> tuple[Shape, ...]:
@@ -178,31 +192,30 @@ def answer(connection: Connection, following: Following, *, resumed: bool, only:
         resumed = True
 
 
-def finish(
-    job: Staging, position: Checkpoint, scopes: frozenset[str], since: Past, missed: Past | None
-) -> list[Packet]:
+def finish(job: Staging, position: Checkpoint, scopes: frozenset[str], missed: Past | None) -> list[Packet]:
     """The step that ends a staging, at `position`; moves the connection's shapes and scopes to what it says.
 
-    scopes: what the user may read now. since: what happened after the job's checkpoint. missed: what the live shapes
-    were not told, None if they were told everything. Raises Unreadable before anything is moved.
+    scopes: what the user may read now. missed: what the live shapes were not told, None if they were told everything.
+    Raises Unreadable before anything is moved.
     """
-    connection, tables = job.connection, job.hub.tables
+    connection = job.connection
     usable = (job.granted & scopes) - job.lost
     gained = usable - connection.held
     step = StepFrames(position.cursor)
-    kept, anew = _judge_live(job, missed)
+    kept, anew = _judge_live(job, missed, gained)
     for following in kept:
+        shape = following.shape
         if missed is not None:
             for scope in sorted(connection.held & usable):
-                step.add(following.shape, scope, folded(missed, following.shape, scope, tables))
+                step.add(shape, scope, job.changes(missed, shape, scope))
         for scope in sorted(gained):
-            rows = job.gained_rows[(following.shape, scope)]
-            step.add(following.shape, scope, [*rows, *folded(since, following.shape, scope, tables)])
-    reset = {tables.get(table) for table in since.resets}
-    staged = [one for one in job.stage.values() if job.concerns(one) and one.shape.table not in reset]
+            since = job.changes(job.since(shape, scope), shape, scope)
+            step.add(shape, scope, [*job.gained_rows[(shape, scope)], *since])
+    staged = [one for one in job.stage.values() if job.concerns(one) and not _reset_since(job, one.shape, usable)]
     for following in staged:
         for scope in sorted(usable):
-            step.add(following.shape, scope, folded(since, following.shape, scope, tables))
+            since = job.changes(job.since(following.shape, scope), following.shape, scope)
+            step.add(following.shape, scope, since)
     # From here on nothing can fail.
     for following in anew:
         following.state = State.STAGING
@@ -219,18 +232,17 @@ def finish(
     return step.packets()
 
 
-def _judge_live(job: Staging, missed: Past | None) -> tuple[list[Following], list[Following]]:
+def _judge_live(job: Staging, missed: Past | None, gained: frozenset[str]) -> tuple[list[Following], list[Following]]:
     """The live shapes that can be brought forward, and those that must be read anew."""
-    resets = missed.resets if missed is not None else frozenset()
-    reset = {job.hub.tables.get(table) for table in resets}
     live = [one for one in job.live.values() if job.concerns(one) and one.state is not State.STAGING]
-    anew = [one for one in live if job.too_much or one.shape.table in reset]
+    anew = [
+        one
+        for one in live
+        if job.too_much or job.was_reset(missed or Past(), one.shape) or _reset_since(job, one.shape, gained)
+    ]
     return [one for one in live if one not in anew], anew
 
 
-def folded(past: Past, shape: Shape, scope: str, tables: dict[str, str]) -> Iterator[bytes]:
-    """What happened in one pair."""
-    events = [event for event in past.events if tables[event.event.table] == shape.table]
-    for group in by_row(events).values():
-        if change := fold(group, shape, scope):
-            yield change
+def _reset_since(job: Staging, shape: Shape, scopes: frozenset[str]) -> bool:
+    """Whether rows that were read of it in one of these scopes cannot be brought forward."""
+    return any(job.was_reset(job.since(shape, scope), shape) for scope in scopes)

@@ -17,6 +17,7 @@ from syncing.hub import Hub
 from syncing.listener import Round
 from syncing.log import Checkpoint
 from syncing.packets import Packet
+from syncing.recent import History
 from syncing.shapes import Shape
 from syncing.snapshots import Opened, Order, Request, SnapshotReaders
 from tests.feeds import (
@@ -85,7 +86,9 @@ class Reading(Watch):
 
     def _order(self, checkpoint: Checkpoint) -> Order:
         request = Request(self._user, (self._shape,), (), frozenset())
-        return Order(checkpoint, [request], {self._user: frozenset({self._scope})}, self._open, self._fail)
+        known = {self._user: frozenset({self._scope})}
+        anchor = History(max_events=100).anchor(checkpoint)
+        return Order(anchor, [request], known, {}, self._open, self._fail, lambda pair, rows: None)
 
     def _open(self, opened: Opened) -> None:
         self.opened = opened
