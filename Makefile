@@ -10,7 +10,7 @@ ARGS ?=
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format clean environment-run environment-test
+.PHONY: help run test bench lint format clean environment-run environment-test environment-bench
 
 help: ## Show this list
 	@printf '\n  \033[1mClaudia\033[0m\n\n'
@@ -32,6 +32,9 @@ test: environment-test ## Run all tests: of the browser client in node, then all
 	$(BIN)/python -m pytest -n auto $(ARGS) || status=$$?; \
 	exit $$status
 
+bench: environment-bench ## Measure everything beside its baseline, in about a quarter of an hour; draw docs/benchmarks/
+	@exec $(BIN)/python -m benchmarks $(ARGS)
+
 lint: environment-test ## Check style, types, layers and templates
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -45,9 +48,9 @@ format: environment-test ## Put Python code and templates into form
 	-$(BIN)/djlint --quiet --reformat templates
 
 clean: ## Remove everything that was made here: environment, database, caches
-	@if [ -x $(BIN)/python ]; then $(BIN)/python -m claudia.postgres forget .local/postgres .local/postgres-test; fi
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m claudia.postgres forget .local/postgres .local/postgres-test .local/postgres-bench; fi
 	@rm -rf .venv .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-environment-run environment-test: environment-%:
+environment-run environment-test environment-bench: environment-%:
 	@$(PYTHON) .ci/environment.py $* $(PORT)

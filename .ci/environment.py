@@ -1,4 +1,4 @@
-"""Make the virtual environment that the Makefile's commands run in: `python3 .ci/environment.py run|test [PORT]`.
+"""Make the virtual environment that the Makefile's commands run in: `python3 .ci/environment.py run|test|bench [PORT]`.
 
 It checks what pip cannot say well, installs the pinned requirements when they changed, and lets two of its kind wait
 for each other. Only the standard library, and only syntax that an old Python 3 can read, so that it can say that it is.
@@ -21,7 +21,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-REQUIREMENTS = {"run": ["requirements.txt"], "test": ["requirements.txt", "tests/requirements.txt"]}
+#: By purpose; whoever can test can run, whoever can measure can test.
+REQUIREMENTS = {
+    "run": ["requirements.txt"],
+    "test": ["requirements.txt", "tests/requirements.txt"],
+    "bench": ["requirements.txt", "tests/requirements.txt", "benchmarks/requirements.txt"],
+}
 NEEDED_MODULES = {"venv": "python3-venv", "ensurepip": "python3-venv", "ssl": "the ssl module"}
 
 
@@ -34,7 +39,8 @@ def main(purpose: str, port: str) -> None:
             check_port(port)
         make()
         install(REQUIREMENTS[purpose][-1])
-        for done in ["run"] if purpose == "run" else ["run", "test"]:  # tests need all that running needs, and more
+        purposes = list(REQUIREMENTS)
+        for done in purposes[: purposes.index(purpose) + 1]:
             stamp(done).write_text(digest(done))
 
 

@@ -19,6 +19,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+#: Of the values of a distribution, where it is kept and drawn.
+SHARES = [at / 100 for at in range(1, 100)] + [0.995, 0.999]
 RESULTS = Path(__file__).resolve().parent / "results"
 
 

@@ -33,8 +33,8 @@ def cost(server: ServerProcess, writer: Writer) -> float:
     return (cpu_seconds(server) - cpu) / CHANGES * 1e6
 
 
-def main() -> None:
-    """Prints and keeps the report."""
+def main() -> bool:
+    """Prints and keeps the report; whether all limits hold."""
     report = Report(
         "shapes",
         "What does a change cost among 10,000 shapes?",
@@ -80,7 +80,7 @@ def main() -> None:
         baseline_name="10 shapes",
         at_most=1.2,
     )
-    report.finish()
+    return report.finish()
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from typing import Any
 
 from psycopg import pq
 
+from tests.acceptance.site import Person, Site
+
 #: What a change costs nobody: `{number}` becomes `#NUMBER#`, which clients look for.
 Statement = str
 
@@ -28,6 +30,16 @@ class Written:
     cpu: float
     late: float
     """By how many seconds the slowest change missed its time: the writer's own limit."""
+
+
+def updates(site: Site, person: Person, rows: int, pad: str = "") -> list[Statement]:
+    """Updates of one column, of that many agents in turn: a row that changes twice in a step is told once."""
+    return [
+        f"UPDATE agents SET description = '{{number}} {pad}' WHERE id = '{id_}'"
+        for id_ in (
+            site.insert("agents", name=f"Agent {at}", type="coder", created_by_id=person.id) for at in range(rows)
+        )
+    ]
 
 
 class Writer:

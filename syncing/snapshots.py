@@ -12,14 +12,15 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
 from django.contrib.auth import get_user_model
-from psycopg.adapt import Buffer, Loader
+from psycopg import pq
+from psycopg.errors import error_from_result
 
 from syncing.access import Access, access_of_rows, grants_sql
 from syncing.databases import conninfo
@@ -33,8 +34,8 @@ from syncing.spools import Pair, PairRows
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 128 * 1024
-#: What is fetched at once: rows at first, then as many as are of about this size, but not more than that.
-FIRST_FETCH, FETCH_BYTES, LARGEST_FETCH = 50, 1024 * 1024, 2000
+#: Rows that are fetched at once: at first, and at most.
+FIRST_FETCH, LARGEST_FETCH = 50, 2000
 #: How long a reader waits for the checkpoint that it was opened for.
 PATIENCE = 30.0
 
@@ -260,40 +261,50 @@ def read_shape(connection: psycopg.Connection[Any], shape: Shape, wanted: Mappin
     declaration = declaration_of(shape.table)
     condition, params = shape.filter.sql("t")
     sql = (
-        f"SELECT t.scope, {row_json('t', shape.columns)} FROM public.{declaration.db_table} AS t"
-        f" WHERE t.scope = ANY(%s) AND ({condition})"
+        f"DECLARE rows NO SCROLL CURSOR FOR SELECT t.scope, {row_json('t', shape.columns)}"
+        f" FROM public.{declaration.db_table} AS t WHERE t.scope = ANY(%s) AND ({condition})"
     )
-    buffers: dict[bytes, list[bytes]] = {scope.encode(): [] for scope in wanted}
-    sizes = dict.fromkeys(buffers, 0)
-    with connection.cursor(name="rows") as cursor:
-        cursor.adapters.register_loader("text", BytesLoader)
-        cursor.adapters.register_loader("varchar", BytesLoader)
-        cursor.execute(sql, [list(wanted), *params])
-        for scope, row in fetched(cursor):
-            buffer = buffers[scope]
-            buffer.append(row)
-            sizes[scope] += len(row)
+    connection.execute(sql, [list(wanted), *params])
+    waiting: dict[bytes, list[bytes]] = {scope.encode(): [] for scope in wanted}
+    sizes = dict.fromkeys(waiting, 0)
+    for rows in fetched(connection):
+        for scope, texts in by_scope(rows, waiting):
+            waiting[scope] += texts
+            sizes[scope] += sum(map(len, texts))
             if sizes[scope] >= CHUNK_BYTES:
-                wanted[scope.decode()].write(b",".join(buffer))
-                buffer.clear()
+                wanted[scope.decode()].write(b",".join(waiting[scope]))
+                waiting[scope].clear()
                 sizes[scope] = 0
-    for scope, buffer in buffers.items():
-        rows = wanted[scope.decode()]
-        if buffer:
-            rows.write(b",".join(buffer))
-        rows.finish()
+    connection.execute("CLOSE rows")
+    for scope, texts in waiting.items():
+        if texts:
+            wanted[scope.decode()].write(b",".join(texts))
+        wanted[scope.decode()].finish()
 
 
-def fetched(cursor: psycopg.ServerCursor[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
-    """All rows, as many at once as are of about FETCH_BYTES: a row of a log's text may weigh as much as thousands."""
+def fetched(connection: psycopg.Connection[Any]) -> Iterator[pq.abc.PGresult]:
+    """All rows, as many at once as are of about CHUNK_BYTES: a row of a log's text may weigh as much as thousands.
+
+    As libpq has them: to make a tuple of each row would cost more than all else here.
+    """
     size = FIRST_FETCH
-    while rows := cursor.fetchmany(size):
-        yield from rows
-        size = max(1, min(LARGEST_FETCH, FETCH_BYTES * len(rows) // sum(len(row) for _, row in rows)))
+    while True:
+        result = connection.pgconn.exec_(b"FETCH FORWARD %d FROM rows" % size)
+        if result.status != pq.ExecStatus.TUPLES_OK:
+            raise error_from_result(result)
+        if not result.ntuples:
+            return
+        yield result
+        read = sum(result.get_length(row, 1) for row in range(result.ntuples))
+        size = max(1, min(LARGEST_FETCH, CHUNK_BYTES * result.ntuples // max(1, read)))
 
 
-class BytesLoader(Loader):
-    """Text as the bytes that came: it goes on as bytes."""
-
-    def load(self, data: Buffer) -> bytes:
-        return bytes(data)
+def by_scope(rows: pq.abc.PGresult, scopes: Collection[bytes]) -> Iterable[tuple[bytes, list[bytes]]]:
+    """The JSON texts of the rows of each scope."""
+    texts = [rows.get_value(row, 1) or b"" for row in range(rows.ntuples)]
+    if len(scopes) == 1:
+        return [(scope, texts) for scope in scopes]
+    found: dict[bytes, list[bytes]] = {}
+    for row, text in enumerate(texts):
+        found.setdefault(rows.get_value(row, 0) or b"", []).append(text)
+    return found.items()

@@ -39,8 +39,8 @@ class Staging:
 
     stage: shapes whose rows are read whole. live: shapes that the client shows already. granted: the scopes that the
     user may read at the checkpoint. held: those that the client held then. lost: scopes that were lost since; they
-    are not delivered, even if regained. missed: what happened in the live shapes before the checkpoint and was not told.
-    void: it must be begun anew. rows: of the pairs that were read for it. unreadable: database tables of which
+    are not delivered, even if regained. missed: what happened in the live shapes before the checkpoint and was not
+    told. void: it must be begun anew. rows: of the pairs that were read for it. unreadable: database tables of which
     something cannot be folded.
     """
 

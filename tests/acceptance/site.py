@@ -130,6 +130,11 @@ class Site:
         self.servers.append(server)
         return server.start()
 
+    @property
+    def database(self) -> str:
+        """Its name on the server."""
+        return urlsplit(self.database_url).path.removeprefix("/")
+
     def connect(self) -> None:
         """Once the database is migrated."""
         self.db = psycopg.connect(self.database_url, autocommit=True)
