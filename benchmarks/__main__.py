@@ -6,6 +6,8 @@ Exit status 1 if a limit does not hold, 2 if a program failed.
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
 import time
 
