@@ -267,10 +267,10 @@ def read_shape(connection: psycopg.Connection[Any], shape: Shape, wanted: Mappin
     connection.execute(sql, [list(wanted), *params])
     waiting: dict[bytes, list[bytes]] = {scope.encode(): [] for scope in wanted}
     sizes = dict.fromkeys(waiting, 0)
-    for rows in fetched(connection):
-        for scope, texts in by_scope(rows, waiting):
-            waiting[scope] += texts
-            sizes[scope] += sum(map(len, texts))
+    for rows, texts in fetched(connection):
+        for scope, some in by_scope(rows, texts, waiting):
+            waiting[scope] += some
+            sizes[scope] += sum(map(len, some))
             if sizes[scope] >= CHUNK_BYTES:
                 wanted[scope.decode()].write(b",".join(waiting[scope]))
                 waiting[scope].clear()
@@ -282,26 +282,28 @@ def read_shape(connection: psycopg.Connection[Any], shape: Shape, wanted: Mappin
         wanted[scope.decode()].finish()
 
 
-def fetched(connection: psycopg.Connection[Any]) -> Iterator[pq.abc.PGresult]:
-    """All rows, as many at once as are of about CHUNK_BYTES: a row of a log's text may weigh as much as thousands.
+def fetched(connection: psycopg.Connection[Any]) -> Iterator[tuple[pq.abc.PGresult, list[bytes]]]:
+    """All rows and their JSON, as many at once as are of about CHUNK_BYTES: one may weigh as much as thousands.
 
     As libpq has them: to make a tuple of each row would cost more than all else here.
     """
     size = FIRST_FETCH
     while True:
-        result = connection.pgconn.exec_(b"FETCH FORWARD %d FROM rows" % size)
-        if result.status != pq.ExecStatus.TUPLES_OK:
-            raise error_from_result(result)
-        if not result.ntuples:
+        rows = connection.pgconn.exec_(b"FETCH FORWARD %d FROM rows" % size)
+        if rows.status != pq.ExecStatus.TUPLES_OK:
+            raise error_from_result(rows)
+        if not rows.ntuples:
             return
-        yield result
-        read = sum(result.get_length(row, 1) for row in range(result.ntuples))
-        size = max(1, min(LARGEST_FETCH, CHUNK_BYTES * result.ntuples // max(1, read)))
+        value = rows.get_value
+        texts = [value(row, 1) or b"" for row in range(rows.ntuples)]
+        yield rows, texts
+        size = max(1, min(LARGEST_FETCH, CHUNK_BYTES * len(texts) // max(1, sum(map(len, texts)))))
 
 
-def by_scope(rows: pq.abc.PGresult, scopes: Collection[bytes]) -> Iterable[tuple[bytes, list[bytes]]]:
+def by_scope(
+    rows: pq.abc.PGresult, texts: list[bytes], scopes: Collection[bytes]
+) -> Iterable[tuple[bytes, list[bytes]]]:
     """The JSON texts of the rows of each scope."""
-    texts = [rows.get_value(row, 1) or b"" for row in range(rows.ntuples)]
     if len(scopes) == 1:
         return [(scope, texts) for scope in scopes]
     found: dict[bytes, list[bytes]] = {}

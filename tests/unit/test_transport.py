@@ -10,26 +10,6 @@ from syncing.packets import Packet
 from syncing.transport import HIGH_WATER, QueueLink
 
 
-def unframed(data: bytes) -> tuple[int, bytes]:
-    """First byte and payload of an unmasked frame, by the words of RFC 6455, section 5.2."""
-    length, at = data[1], 2
-    assert not length & 0x80, "a server does not mask"
-    if length == 126:
-        length, at = int.from_bytes(data[2:4], "big"), 4
-        assert length > 125, "the shortest form must be used"
-    elif length == 127:
-        length, at = int.from_bytes(data[2:10], "big"), 10
-        assert length > 65_535, "the shortest form must be used"
-    assert len(data) == at + length
-    return data[0], data[at:]
-
-
-@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536, 100_000])
-def test_a_frame_of_any_size_is_one_final_text_frame_in_the_shortest_form(size: int) -> None:
-    payload = bytes(index % 251 for index in range(size))
-    assert unframed(Packet(payload).framed) == (0x81, payload)
-
-
 class Socket:
     """An ASGI server's end: lets one frame through each time that it is told to."""
 
