@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Collection
 from datetime import timedelta
 
 from django.db.models import Q
@@ -51,17 +52,25 @@ def create_token(user: User, name: str, days: int | None = None) -> tuple[ApiTok
 
 
 def authenticate_token(text: str) -> ApiToken | None:
-    """The token of this text with its user, None unless it is good and the user active.
+    """The token of this text with its user, None unless it is good and the user active."""
+    return authenticate_tokens([text]).get(text)
 
-    The same work whatever is shown: one digest, one query. Its use is recorded, at most once a minute.
+
+def authenticate_tokens(texts: Collection[str]) -> dict[str, ApiToken]:
+    """The tokens of these texts with their users; only those that are good, of users who are active.
+
+    The same work whatever is shown: digests, one query. Use is recorded, at most once a minute.
     """
-    token = ApiToken.objects.usable().select_related("user").filter(digest=digest(text)).first()
-    if token is None:
-        return None
-    if token.last_used_at is None or token.last_used_at < timezone.now() - USED_AT_MOST_EVERY:
+    digests = {text: digest(text) for text in texts}
+    usable = ApiToken.objects.usable().select_related("user").filter(digest__in=digests.values())
+    by_digest = {token.digest: token for token in usable}
+    found = {text: by_digest[known] for text, known in digests.items() if known in by_digest}
+    before = timezone.now() - USED_AT_MOST_EVERY
+    unrecorded = [token.pk for token in found.values() if token.last_used_at is None or token.last_used_at < before]
+    if unrecorded:
         stale = Q(last_used_at__isnull=True) | Q(last_used_at__lt=Now() - USED_AT_MOST_EVERY)
-        ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=Now())
-    return token
+        ApiToken.objects.filter(stale, pk__in=sorted(unrecorded)).update(last_used_at=Now())
+    return found
 
 
 def revoke_token(token: ApiToken) -> bool:

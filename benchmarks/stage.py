@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import sys
@@ -52,11 +53,21 @@ def _prepare_template(server_url: str) -> None:
             subprocess.run(command, env=env, cwd=ROOT, check=True)
 
 
+class ProductionSite(Site):
+    """Whose servers run as in production, but for TLS."""
+
+    def serve(self, *, hasty: bool = False, **variables: str) -> ServerProcess:
+        """A server more."""
+        key = base64.urlsafe_b64encode(bytes(32)).decode()
+        settings = {"DEBUG": "false", "FIELD_ENCRYPTION_KEY": key, "LOG_LEVEL": "WARNING"}
+        return super().serve(hasty=hasty, **settings, **variables)
+
+
 @contextmanager
 def site() -> Iterator[Site]:
     """A fresh database with nobody in it; servers are started on it by `site.serve()`."""
     with durable_database() as url, tempfile.TemporaryDirectory() as folder:
-        place = Site(url, Path(folder))
+        place = ProductionSite(url, Path(folder))
         place.connect()
         try:
             yield place

@@ -17,7 +17,8 @@ from django.http.request import split_domain_port, validate_host
 from django.utils.http import is_same_domain
 
 from accounts.models import ApiToken, User
-from accounts.tokens import authenticate_token, digest
+from accounts.tokens import authenticate_tokens, digest
+from claudia.together import Together
 from syncing.connections import Identity
 from syncing.frames import CloseCode
 
@@ -25,9 +26,12 @@ from syncing.frames import CloseCode
 class Authentication:
     """The consumer's authenticator. Queries run in threads of their own, beside each other."""
 
+    def __init__(self) -> None:
+        self._tokens = Together(token_identities)
+
     async def by_token(self, token: str) -> Identity | CloseCode:
         """The owner of a valid token, else why not."""
-        return await database_sync_to_async(token_identity, thread_sensitive=False)(token)
+        return await self._tokens.ask(token)
 
     async def by_cookie(self, headers: Mapping[bytes, bytes]) -> Identity | CloseCode:
         """The user of a valid session, else why not."""
@@ -80,12 +84,22 @@ def identity_of(
     return Identity(str(user.pk), user.name, user.email, str(token.pk) if token else None, session, ends)
 
 
-def token_identity(text: str) -> Identity | CloseCode:
-    """Whose token it is. That its owner was deactivated is told to nobody but who shows a token that was good."""
-    if token := authenticate_token(text):
-        return identity_of(token.user, token=token, expires_at=token.expires_at)
-    inactive = ApiToken.objects.filter(digest=digest(text), revoked_at__isnull=True, user__is_active=False)
-    return CloseCode.FORBIDDEN if inactive.exists() else CloseCode.NOT_AUTHENTICATED
+def token_identities(texts: list[str]) -> dict[str, Identity | CloseCode]:
+    """Whose tokens they are. That an owner was deactivated is told to nobody but who shows a token that was good."""
+    tokens = authenticate_tokens(texts)
+    unknown = {digest(text) for text in texts if text not in tokens}
+    inactive: set[str] = set()
+    if unknown:
+        refused = ApiToken.objects.filter(digest__in=unknown, revoked_at__isnull=True, user__is_active=False)
+        inactive = set(refused.values_list("digest", flat=True))
+    return {
+        text: identity_of(tokens[text].user, token=tokens[text], expires_at=tokens[text].expires_at)
+        if text in tokens
+        else CloseCode.FORBIDDEN
+        if digest(text) in inactive
+        else CloseCode.NOT_AUTHENTICATED
+        for text in texts
+    }
 
 
 def session_identity(key: str) -> Identity | CloseCode:
