@@ -36,6 +36,8 @@ HIGH_WATER = 256 * 1024
 WAITING_FRAMES = 4
 #: Pings of the WebSocket itself, from one client in a second.
 PINGS_PER_SECOND = 10.0
+#: Of autobahn's protocol, which its factory has.
+OPTIONS = frozenset(WebSocketProtocol.CONFIG_ATTRS)
 #: autobahn cuts off who does not answer a close within a second; a little more than that.
 CLOSED_WITHIN = 2.0
 
@@ -225,6 +227,14 @@ class PushProtocol(WebSocketProtocol):
 
     _server: _Introduction
     perMessageCompressionAccept = staticmethod(accept_compression)
+    #: autobahn would copy its options to each connection, and format them for a log that nobody reads: a fifth of what
+    #: a handshake costs. They are the factory's.
+    CONFIG_ATTRS = ()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in OPTIONS:
+            return getattr(self.factory, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
     def server(self) -> Any:
