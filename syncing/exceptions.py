@@ -79,3 +79,7 @@ class Unavailable(SyncError):
 
 class BadDeclaration(SyncError):
     """A synced model is declared in a way that cannot work."""
+
+
+class Unmergeable(SyncError):
+    """Both sides changed the value, and no rule makes one of the two."""
