@@ -134,3 +134,7 @@ class TooLarge(SyncError):
 
 class BadDeclaration(SyncError):
     """A synced model is declared in a way that cannot work."""
+
+
+class Unmergeable(SyncError):
+    """Both sides changed the value, and no rule makes one of the two."""
