@@ -125,7 +125,7 @@ async def test_a_server_that_is_killed_at_any_step_applies_nothing_twice_and_los
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 async def test_drops_doubles_and_other_connections_change_nothing(
     seed: int, patient: ServerProcess, site: Site, cast: Cast
 ) -> None:
