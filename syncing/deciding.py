@@ -14,7 +14,6 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
 
 from syncing import inputs, values, writing
 from syncing.baselines import changed_since
@@ -75,8 +74,7 @@ class Decision:
             raise Invalid("An insert has no base.")
         local = inputs.read(self.declaration, self.mutation.values, self.declaration.insertable)
         try:
-            with transaction.atomic():
-                row = writing.insert(self.writer, self.declaration, self.mutation.row, local)
+            row = writing.insert(self.writer, self.declaration, self.mutation.row, local)
         except Taken as taken:
             if taken.row_id is None:
                 raise
@@ -192,8 +190,7 @@ class Decision:
     def _written(self, row: Any, chosen: Mapping[str, Any], status: Any, local: Mapping[str, Any]) -> Ended:
         version = row.sync_version
         try:
-            with transaction.atomic():
-                wrote = writing.update(self.writer, self.declaration, row, chosen)
+            wrote = writing.update(self.writer, self.declaration, row, chosen)
         except Taken as taken:
             if taken.row_id is None:
                 raise

@@ -48,9 +48,9 @@ class Teller:
         return [one.result.status if isinstance(one, Answer) else one.code for _, one in self.outcomes]
 
 
-def session() -> Any:
+def session(**values: Any) -> Any:
     """A session, as its owner's client knows it."""
-    row = SessionFactory(user=UserFactory())
+    row = SessionFactory(**{"user": UserFactory(), **values})
     row.refresh_from_db()
     return row
 
@@ -63,17 +63,18 @@ def title(row: Any, text: str) -> Mutation:
 async def test_what_waits_behind_a_failure_comes_again_with_it(line: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transactions, "BEGIN", transactions.BEGIN.replace("3s", "200ms"))
     row = await database_sync_to_async(session)()
+    free = await database_sync_to_async(lambda: session(user=row.user))()  # nothing keeps this one from being written
     user, client = str(row.user_id), uuid4()
-    wanted = [title(row, "first"), title(row, "second")]
-    later = [title(row, "third")]
+    wanted = [title(row, "first"), title(free, "second")]
+    later = [title(row, "third"), title(free, "fourth")]
     tell = Teller()
     async with await psycopg.AsyncConnection.connect(conninfo("psql")) as psql:
         await psql.execute("SELECT FROM sessions WHERE id = %s FOR UPDATE", [row.pk])
         await asyncio.gather(line.apply(user, client, wanted, tell), line.apply(user, client, later, tell))
-    assert tell.words == ["unavailable"] * 3
+    assert tell.words == ["unavailable"] * 4
     await line.apply(user, client, [*wanted, *later], tell)
-    assert tell.words[3:] == ["applied"] * 3
-    assert [id_ for id_, _ in tell.outcomes[3:]] == [one.id for one in (*wanted, *later)]
+    assert tell.words[4:] == ["applied"] * 4
+    assert [id_ for id_, _ in tell.outcomes[4:]] == [one.id for one in (*wanted, *later)]
     await database_sync_to_async(row.refresh_from_db)()
     assert row.title == "third"
 

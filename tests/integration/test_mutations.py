@@ -173,10 +173,14 @@ def test_moving_a_row_needs_rights_in_both_scopes(people: Cast) -> None:
     session.refresh_from_db()
     out = {"project_id": None}  # to alice's own, which is not bob's
     assert code(bob.update(session, out)) == "forbidden"
+    assert Session.objects.get(pk=session.pk).project == people.project, "what is refused is not written"
     own = SessionFactory(user=people.vera)
     own.refresh_from_db()
     into = {"project_id": str(people.project.pk)}
     assert code(vera.update(own, into)) == "forbidden"
+    assert Session.objects.get(pk=own.pk).scope == f"u:{people.vera.pk}"
+    refused = vera.insert("sessions", {"title": "x", **into})
+    assert (code(refused), Session.objects.filter(pk=refused.row_id).exists()) == ("forbidden", False)
     own = SessionFactory(user=people.bob)
     own.refresh_from_db()
     assert bob.update(own, into).result.status == "applied"
