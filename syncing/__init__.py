@@ -13,6 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from syncing import merge
 from syncing.actors import acting
 from syncing.declarations import Grant, Synced, register
 from syncing.exceptions import SyncError
@@ -25,6 +26,7 @@ from syncing.fields import (
     timestamp_now,
 )
 from syncing.identity import uuid7
+from syncing.interruptions import interruption
 from syncing.rules import RuleBroken, rule, translated
 from syncing.schemas import SchemaField, merged_json
 from syncing.scopes import OwnScope, ParentScope, ProjectScope, PublicScope
@@ -57,6 +59,8 @@ __all__ = [
     "SyncedTimestamp",
     "acting",
     "highlight_html",
+    "interruption",
+    "merge",
     "merged_json",
     "register",
     "rule",

@@ -19,7 +19,7 @@ Database = psycopg.AsyncConnection[Any]
 
 
 async def recognise_cluster(database: Database) -> None:
-    """Discards log and checkpoints that speak of another cluster's transactions."""
+    """Discards what speaks of another cluster's transactions: log, checkpoints, where receipts were written."""
     async with database.transaction():
         await database.execute("LOCK TABLE public.sync_cluster IN SHARE ROW EXCLUSIVE MODE")
         here = (await one_row(database, "SELECT system_identifier FROM pg_control_system()"))[0]
@@ -30,6 +30,7 @@ async def recognise_cluster(database: Database) -> None:
             logger.warning("this database was restored from another cluster: its log and checkpoints are discarded")
             await database.execute("TRUNCATE public.sync_events")
             await database.execute("DELETE FROM public.sync_checkpoints")
+            await database.execute("UPDATE public.sync_receipts SET xid = NULL WHERE xid IS NOT NULL")
         await database.execute("DELETE FROM public.sync_cluster")
         await database.execute("INSERT INTO public.sync_cluster (system_identifier) VALUES (%s)", [here])
 

@@ -41,6 +41,8 @@ class Writers:
 
     def close(self) -> None:
         """In the task that wrote: Django's connections are a task's own."""
+        with django_connection.cursor() as cursor:
+            cursor.execute("RESET lock_timeout")  # the pool gives the connection to others
         django_connection.close()
         for connection in self.connections:
             connection.close()

@@ -80,8 +80,8 @@ SECRET = "a-secret-that-must-not-leave"
 @pytest.mark.parametrize(("declaration", "column"), UNDECLARED)
 def test_a_change_of_an_undeclared_column_logs_nothing_and_bumps_nothing(declaration: Declaration, column: str) -> None:
     row = made(declaration)
+    value = another(declaration, row, column)
     with recorded() as log:
-        value = another(declaration, row, column)
         run(f"UPDATE public.{declaration.db_table} SET {column} = %s WHERE id = %s", value, row.pk)
     assert log.events == []
     assert declaration.model._default_manager.get(pk=row.pk).sync_version == row.sync_version
