@@ -52,7 +52,7 @@ class Browser:
             subprotocols=["claudia.sync.v1"],
             compression=None,
             max_size=None,
-            proxy=None,  # type: ignore[list-item]
+            proxy=None,
         )
         self.ready = False
         self._reader = asyncio.create_task(self._read())
