@@ -28,6 +28,7 @@ from syncing.fields import (
     timestamp_now,
 )
 from syncing.identity import uuid7
+from syncing.interruptions import interruption
 from syncing.rules import RuleBroken, rule, translated
 from syncing.schemas import SchemaField, merged_json
 from syncing.scopes import OwnScope, ParentScope, ProjectScope, PublicScope
@@ -62,6 +63,7 @@ __all__ = [
     "acting",
     "highlight_html",
     "history",
+    "interruption",
     "merge",
     "merged_json",
     "register",

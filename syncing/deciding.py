@@ -14,7 +14,6 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
 
 from syncing import inputs, values, writing
 from syncing.baselines import changed_since
@@ -75,8 +74,7 @@ class Decision:
             raise Invalid("An insert has no base.")
         local = inputs.read(self.declaration, self.mutation.values, self.declaration.insertable)
         try:
-            with transaction.atomic():
-                row = writing.insert(self.writer, self.declaration, self.mutation.row, local)
+            row = writing.insert(self.writer, self.declaration, self.mutation.row, local)
         except Taken as taken:
             if taken.row_id is None:
                 raise
@@ -149,7 +147,8 @@ class Decision:
         event = self.writer.reads_deleted(self.declaration.db_table, self.mutation.row)
         if event is None:
             raise NotFound
-        row = values.loads(event.before or "{}")
+        image = values.loads(event.before or "{}")
+        row = {column: image.get(column) for column in self.declaration.columns}  # as it is declared by now
         ghost = self.declaration.model(id=self.mutation.row, scope=event.old_scope or "")
         inputs.put(self.declaration, ghost, row)
         self.writer.judge(self.declaration, ghost)
@@ -191,8 +190,7 @@ class Decision:
     def _written(self, row: Any, chosen: Mapping[str, Any], status: Any, local: Mapping[str, Any]) -> Ended:
         version = row.sync_version
         try:
-            with transaction.atomic():
-                wrote = writing.update(self.writer, self.declaration, row, chosen)
+            wrote = writing.update(self.writer, self.declaration, row, chosen)
         except Taken as taken:
             if taken.row_id is None:
                 raise

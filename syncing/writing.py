@@ -1,6 +1,7 @@
 """One row, written from wire values: references and access checked, the model asked, the database's rules translated.
 
-Each of these runs inside a transaction, and either writes or raises; then a savepoint takes back what was begun.
+Each of these runs inside a transaction. What raises Taken or ReferenceGone has written nothing; after other errors
+(access is judged after the write, too) a savepoint of the caller's takes back what was begun.
 """
 
 from __future__ import annotations

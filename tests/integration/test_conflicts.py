@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import connection
@@ -121,8 +122,6 @@ def test_an_own_later_write_is_not_undone_by_an_earlier_one_that_comes_late(peop
 
 def _id_before() -> str:
     """An id that was minted a minute ago."""
-    from uuid import UUID
-
     now = uuid7().int
     return str(UUID(int=now - (60_000 << 80)))
 
@@ -157,7 +156,7 @@ def test_a_dispute_is_settled_by_the_strategy_and_always_kept(
     now = stored(row)
     assert (now.title, now.description, now.status) == (title, description, "paused")
     kept = conflict_of(answer)
-    assert (kept.type, kept.fields, kept.op, kept.strategy) == (
+    assert (kept.type, kept.fields, kept.operation, kept.strategy) == (
         "same_column",
         ["title"],
         "update",
@@ -261,7 +260,7 @@ def test_a_delete_of_an_updated_row(strategy: str, status: str, there: bool, peo
     assert answer.result.status == status
     assert Session.objects.filter(pk=row.pk).exists() is there
     kept = conflict_of(answer)
-    assert (kept.type, kept.op, kept.fields, kept.local) == ("delete_updated", "delete", ["title"], {})
+    assert (kept.type, kept.operation, kept.fields, kept.local) == ("delete_updated", "delete", ["title"], {})
     assert (kept.base, kept.remote) == ({"title": "a"}, {"title": "theirs"})
 
 
@@ -317,7 +316,12 @@ def test_a_reference_to_a_row_that_was_deleted_meanwhile_keeps_what_was_written(
     answer = bob.insert("messages", {"session_id": str(pk), "role": "user", "content": "offline"})
     assert answer.result.status == "conflict"
     kept = conflict_of(answer)
-    assert (kept.type, kept.op, kept.fields, kept.row_id) == ("reference_gone", "insert", ["session_id"], answer.row_id)
+    assert (kept.type, kept.operation, kept.fields, kept.row_id) == (
+        "reference_gone",
+        "insert",
+        ["session_id"],
+        answer.row_id,
+    )
     assert kept.local["content"] == "offline"
     assert not Message.objects.filter(pk=answer.row_id).exists()
 
