@@ -6,6 +6,8 @@ class MemorySync(syncing.Synced): ...        # declare a synced model, in the ap
 class Memory(syncing.SyncedModel): ...       # what every synced model inherits
 
 with syncing.acting(user=user, origin="admin"): ...   # who writes, for the log
+
+syncing.history(memory).newest_first(limit=20)        # what happened to a row, by whom
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from syncing.search import SearchColumn, SearchQuerySet, highlight_html, search_
 from syncing.triggers import DefinerTrigger
 
 if TYPE_CHECKING:
+    from syncing.histories import history
     from syncing.models import SyncedModel
 
 __all__ = [
@@ -59,6 +62,7 @@ __all__ = [
     "SyncedTimestamp",
     "acting",
     "highlight_html",
+    "history",
     "interruption",
     "merge",
     "merged_json",
@@ -75,4 +79,6 @@ def __getattr__(name: str) -> Any:
     # Models cannot be imported before the app registry is ready, and this package is imported to make it ready.
     if name == "SyncedModel":
         return import_module("syncing.models").SyncedModel
+    if name == "history":
+        return import_module("syncing.histories").history
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 #: `user/client/mutation/origin`, each may be empty. Read by `syncing.actor()` in the database.
 SETTING = "claudia.actor"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who wrote, as an event of the log says.
+
+    origin: where the write came from ("admin", "web", "command NAME", "psql"); None where nobody said anything.
+    """
+
+    user_id: UUID | None
+    client_id: UUID | None
+    mutation_id: UUID | None
+    origin: str | None
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from syncing import values
 from syncing.declarations import Declaration
-from syncing.identity import milliseconds
 from syncing.models import SyncEvent
 from syncing.reconcile import Since
 from syncing.writers import Writer
@@ -24,7 +23,8 @@ def changed_since(
     """What others changed in the row between two of its versions. The row must be locked, or gone.
 
     What the same client wrote earlier it knows: it made this mutation on top of it. Ids of mutations tell which was
-    earlier, however they arrive.
+    earlier, however they arrive. The whole id, not its time alone: of two in one millisecond that arrive in the wrong
+    order, the earlier would undo the later. (A client whose ids do not grow within a millisecond gets a conflict.)
     """
     events = SyncEvent.objects.filter(row_id=row_id, table_name=declaration.db_table, version__gt=base)
     events = events.exclude(op=SyncEvent.Op.DELETE)  # by which the row that is asked about is gone
@@ -49,5 +49,5 @@ def _own(event: SyncEvent, writer: Writer, mutation: UUID | None) -> bool:
         mutation is not None
         and event.mutation_id is not None
         and (event.user_id, event.client_id) == (writer.user.pk, writer.client)
-        and milliseconds(event.mutation_id) <= milliseconds(mutation)
+        and event.mutation_id <= mutation
     )

@@ -138,3 +138,9 @@ class BadDeclaration(SyncError):
 
 class Unmergeable(SyncError):
     """Both sides changed the value, and no rule makes one of the two."""
+
+
+class NotInLog(SyncError):
+    """The log does not reach back that far."""
+
+    code = "not_found"
