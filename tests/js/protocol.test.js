@@ -25,7 +25,7 @@ const BUILDERS = {
   subscribe: ({ subscriptions, cursor, scopes }) => protocol.subscribe(subscriptions, cursor ? { cursor, scopes } : null),
   unsubscribe: ({ id }) => protocol.unsubscribe(id),
   mutate: ({ mutations, atomic = false }) => protocol.mutate(mutations.map((each) => ({ values: {}, base: null, ...each })), atomic),
-  resolve: ({ id, conflict, strategy, values }) => protocol.resolve({ id, row: conflict, resolve: values ? { strategy, values } : { strategy } }),
+  resolve: ({ id, conflict, strategy, values, version = null }) => protocol.resolve({ id, row: conflict, base: version, resolve: values ? { strategy, values } : { strategy } }),
   ack: ({ cursor }) => protocol.ack(cursor),
   ping: ({ nonce }) => protocol.ping(nonce),
 };

@@ -87,6 +87,18 @@ test("a closed page loses no write: the next one shows it and sends it, and remo
   assert.deepEqual((await storage.load())?.writes, []);
 });
 
+test("what an earlier page sent goes on under that page's client, by which the server knows it", async () => {
+  const storage = memoryStorage();
+  const first = await running({ storage, user: alice.id, client: "first" });
+  first.client.insert("messages", { n: 1 });
+  await first.client.close();
+  for (const [kept, client] of /** @type {[any, string][]} */ ([[storage, "first"], [memoryStorage(), "second"]])) {
+    const { world } = await nextPage(kept, { client: "second" });
+    world.socket.accept();
+    assert.equal(world.socket.take()[0].client, client);
+  }
+});
+
 test("what a later write begins from is stored, too", async () => {
   const storage = memoryStorage();
   const { world, client, messages } = await running({ storage, user: alice.id });

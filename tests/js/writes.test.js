@@ -269,6 +269,15 @@ test("a second edit of a row waits for the first's result, and begins from its v
   assert.deepEqual((await sentLater(world))[0].mutations.map(({ id, base }) => [id, base]), [[second.id, 5]]);
 });
 
+test("an edit that won over somebody else's is no ground for the next one: what lay between was not seen", async () => {
+  const { world, client, messages } = await running();
+  const first = client.update("messages", messages.byId.get("a"), { text: "one" });
+  client.update("messages", messages.byId.get("a"), { other: "two" });
+  await sent(world);
+  world.say(result(first, "applied", { version: 5, conflict: "c1" }));
+  assert.equal((await sentLater(world))[0].mutations[0].base, 1);
+});
+
 test("a second edit that saw what the first one left begins from a merge, too; one that did not keeps its base", async () => {
   for (const [text, base] of [["one", 6], ["one, and theirs", 1]]) {
     const { world, client, messages } = await running();
@@ -346,6 +355,32 @@ test("the writes of a group are those that its function made, in hand already wh
   assert.equal((await inner.done).version, 9);
 });
 
+test("an error about one of a group takes the others along: what is left would not be the whole", async () => {
+  const { world, client, messages } = await running();
+  const [one, other] = client.atomic(() => {
+    client.insert("messages", { n: 1 });
+    client.update("messages", messages.byId.get("a"), { text: "mine" });
+  });
+  const after = client.insert("messages", { n: 2 });
+  await sent(world);
+  world.say({ type: "error", code: "bad_frame", message: "What?", ref: other.id });
+  assert.deepEqual([(await one.done).error?.code, (await other.done).error?.code], ["atomic_aborted", "bad_frame"]);
+  assert.deepEqual((await sentLater(world)).map((frame) => frame.mutations.map((each) => each.id)), [[after.id]]);
+});
+
+test("a group that builds on a row that was not made is refused whole", async () => {
+  const { world, client, messages } = await running();
+  const made = client.insert("messages", { n: 1 });
+  const [one, other] = client.atomic(() => {
+    client.update("messages", messages.byId.get("a"), { text: "mine" });
+    client.update("messages", messages.byId.get(made.row), { n: 2 });
+  });
+  await sent(world);
+  world.say(rejected(made, "forbidden"));
+  assert.deepEqual([(await one.done).error?.code, (await other.done).error?.code], ["atomic_aborted", "not_found"]);
+  assert.deepEqual(await sentLater(world), []);
+});
+
 test("a group that cannot be is refused whole, and leaves nothing behind", async () => {
   const { world, client, messages } = await running();
   const a = messages.byId.get("a");
@@ -368,7 +403,7 @@ test("open conflicts are a subscription; a decided one goes at once, and comes b
   world.say(subscribed("s2", "C"), snapshot("C", 1, "u:a", row("c1", 4, { status: "open" })), step(2, { ready: [{ shape: "C", n: 1 }] }));
   const decided = client.resolve(conflicts.rows[0], "manual", { text: "both" });
   assert.deepEqual(conflicts.rows, []);
-  assert.deepEqual(await sent(world), [{ type: "resolve", id: decided.id, conflict: "c1", strategy: "manual", values: { text: "both" } }]);
+  assert.deepEqual(await sent(world), [{ type: "resolve", id: decided.id, conflict: "c1", strategy: "manual", values: { text: "both" }, version: 4 }]);
   world.say(rejected(decided, "invalid"));
   assert.deepEqual(conflicts.rows.map(({ id }) => id), ["c1"]);
 });

@@ -24,9 +24,9 @@ export function rebase(later, earlier, result) {
 }
 
 /** @param {Write} later @param {Write} earlier @param {Result} result */
-function saw(later, earlier, { status, row }) {
-  // Applied, not merged: between its base and its version nobody else wrote.
-  const alone = status === "applied" && later.base !== null && later.base >= (earlier.base ?? 0);
+function saw(later, earlier, { status, row, conflict }) {
+  // Applied, neither merged nor against somebody's will: between its base and its version nobody else wrote.
+  const alone = status === "applied" && !conflict && later.base !== null && later.base >= (earlier.base ?? 0);
   const left = alone ? earlier.values : row;
   if (!left || (later.op === "delete" && !alone)) return false;
   return Object.entries(later.seen).every(([column, value]) => (column in left ? same(value, left[column]) : alone));

@@ -32,6 +32,7 @@ import { LIMITS } from "./protocol.js";
  * A write of this client until its result has come.
  * @typedef {object} Write
  * @property {string} id
+ * @property {string} client in whose name it is sent, each time
  * @property {string | null} user whose it is; null until the server has said who is signed in
  * @property {string} table
  * @property {import("./protocol.js").Op} op

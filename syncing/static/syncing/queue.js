@@ -4,7 +4,8 @@
  * a time and no faster than the server allows, and again after each lost connection, with the same ids, until their
  * result has come: the server applies each once. Pure.
  *
- * A write of a row waits for the result of the one before it on that row, since only then its base is known.
+ * A write of a row waits for the result of the one before it on that row, since only then its base is known; what was
+ * sent once is never changed.
  */
 
 import * as frames from "./protocol.js";
@@ -38,21 +39,24 @@ export function add(state, { writes }) {
   const user = owner(state);
   const made = writes.map((write) => {
     const landed = state.landed[write.row];
-    return { ...(landed ? rebase(write, landed.write, landed.result) : write), user };
+    return { ...(landed ? rebase(write, landed.write, landed.result) : write), user, client: state.client };
   });
   /** @type {Effect[]} */
   const effects = user === null ? [] : [{ type: "keep", put: made, remove: [] }];
   return [{ ...state, queue: [...state.queue, ...made] }, state.phase === "live" ? [...effects, { type: "soon" }] : effects];
 }
 
-/** What an earlier page left comes first. @param {State} state @param {Write[]} writes @returns {Next} */
+/**
+ * What an earlier page left comes first, and goes on in the name of its client: the server knows writes by it.
+ * @param {State} state @param {Write[]} writes @returns {Next} */
 export function restore(state, writes) {
   const ours = writes.filter(({ user }) => state.expected === null || user === state.expected);
-  const queue = [...ours.map((write) => ({ ...write, sent: false, failures: 0 })), ...state.queue];
+  const client = ours[0]?.client ?? state.client;
+  const queue = [...ours, ...state.queue].map((write) => ({ ...write, client, sent: false, failures: 0 }));
   const foreign = writes.filter((write) => !ours.includes(write)).map(({ id }) => id);
   // What was made before the storage was there is not in it yet.
   const put = queue.filter(({ user }) => user !== null);
-  return [{ ...state, queue }, put.length + foreign.length > 0 ? [{ type: "keep", put, remove: foreign }] : []];
+  return [{ ...state, client, queue }, put.length + foreign.length > 0 ? [{ type: "keep", put, remove: foreign }] : []];
 }
 
 /** The server said who is signed in: nobody else's writes are ever sent. @param {State} state @returns {Next} */
@@ -81,6 +85,7 @@ function settleAll(state, writes, error) {
   const effects = [];
   let next = state;
   for (const write of writes) {
+    if (!next.queue.some(({ id }) => id === write.id)) continue; // it went with another one
     const [settled, settling] = settle(next, write, { id: write.id, status: "rejected", error });
     next = settled;
     effects.push(...settling);
@@ -176,8 +181,17 @@ function failed(state, write, error, retry_after) {
  * @param {State} state @param {Write} write @param {frames.Problem} error @returns {Next}
  */
 function drop(state, write, error) {
-  const [next, effects] = settle(state, write, { id: write.id, status: "rejected", error });
+  const [next, effects] = settleWhole(state, [write], error);
   return [{ ...unsent(next), hold: state.hold }, [...effects, { type: "soon" }]];
+}
+
+/** Writes that were not taken, and what stands or falls with them. @param {State} state @param {Write[]} writes @param {frames.Problem} error @returns {Next} */
+function settleWhole(state, writes, error) {
+  const groups = new Set(writes.map(({ group }) => group).filter((group) => group !== null));
+  const mates = state.queue.filter((write) => groups.has(write.group) && !writes.some(({ id }) => id === write.id));
+  const [next, effects] = settleAll(state, writes, error);
+  const [last, more] = settleAll(next, mates, { code: "atomic_aborted", message: "Another write of its group was not taken." });
+  return [last, [...effects, ...more]];
 }
 
 /** Everything unanswered is sent again when some time has passed. @param {State} state @param {number} [retry_after] in seconds @returns {Next} */
@@ -210,7 +224,7 @@ function settle(state, write, result) {
   if (landed || write.op !== "insert") return [next, effects];
   // Without the row nothing can be done to it.
   const orphans = queue.filter((each) => each.row === write.row && each.base === null);
-  const [settled, settling] = settleAll(next, orphans, { code: "not_found", message: "The row that this was about was not made." });
+  const [settled, settling] = settleWhole(next, orphans, { code: "not_found", message: "The row that this was about was not made." });
   return [settled, [...effects, ...settling]];
 }
 

@@ -85,7 +85,7 @@ export class Writer {
     if (this.#group) throw new Error("A conflict is not resolved within an atomic group.");
     const resolve = { strategy, ...(values && { values: plain(values) }) };
     // Until the server has decided, the conflict is shown as what it will be.
-    return this.#write({ table: "conflicts", op: "update", row: conflict.id, values: { status: "resolved" }, base: null, seen: {}, resolve });
+    return this.#write({ table: "conflicts", op: "update", row: conflict.id, values: { status: "resolved" }, base: baseOf(conflict), seen: {}, resolve });
   }
 
   /** @param {() => void} write @returns {Mutation[]} */
@@ -117,7 +117,7 @@ export class Writer {
   /** @param {Pick<Write, "table" | "op" | "row" | "values" | "base" | "seen"> & {resolve?: Write["resolve"]}} what @param {How} [how] */
   #write(what, { strategy } = {}) {
     /** @type {Write} */
-    const write = { id: this.#mint(), user: null, group: null, resolve: null, sent: false, failures: 0, ...what, ...(strategy && { strategy }) };
+    const write = { id: this.#mint(), client: "", user: null, group: null, resolve: null, sent: false, failures: 0, ...what, ...(strategy && { strategy }) };
     const mutation = new Mutation(write.id, write.row);
     if (this.#group) this.#group.push([write, mutation]);
     else this.#enqueue([[write, mutation]]);

@@ -149,7 +149,7 @@ export const settle = () => new Promise((resolve) => setImmediate(resolve));
 let count = 0;
 /** A write of a row, as the queue holds it. */
 export const write = (id, row, more = {}) => ({
-  id, row, user: null, table: "messages", op: "update", values: { text: id }, base: 1, seen: {}, group: null, resolve: null, sent: false, failures: 0, ...more,
+  id, row, client: "c", user: null, table: "messages", op: "update", values: { text: id }, base: 1, seen: {}, group: null, resolve: null, sent: false, failures: 0, ...more,
 });
 /** A row with the columns that all have. */
 export const row = (id, version, more = {}) => ({ id, sync_version: version, ...more });
