@@ -174,7 +174,9 @@ for (const code of ["forbidden", "not_found", "invalid", "expired", "not_writabl
     world.say(rejected(mutation, code));
     assert.equal(shown(messages).a.text, "A");
     assert.equal((await mutation.done).error?.code, code);
-    assert.deepEqual(world.problems, [{ code, message: "No.", ref: mutation.id }]);
+    const [{ write, ...problem }] = world.problems;
+    assert.deepEqual(problem, { code, message: "No.", ref: mutation.id });
+    assert.deepEqual([write.table, write.row, write.values], ["messages", "a", { text: "mine" }]);
     assert.deepEqual(client.pending.value, []);
   });
 }
@@ -205,7 +207,7 @@ test("an error that names a write refuses it; the others of its frame are sent a
   await sent(world);
   world.say({ type: "error", code: "bad_frame", message: "What?", ref: bad.id });
   assert.equal((await bad.done).error?.code, "bad_frame");
-  assert.deepEqual(world.problems, [{ code: "bad_frame", message: "What?", ref: bad.id }]);
+  assert.deepEqual(world.problems.map(({ code, message, ref }) => [code, message, ref]), [["bad_frame", "What?", bad.id]]);
   assert.deepEqual((await sentLater(world)).map((frame) => frame.mutations.map((each) => each.id)), [[good.id]]);
 });
 

@@ -13,7 +13,8 @@ import { StepError, Store } from "./store.js";
  * @typedef {import("./store.js").Delta} Delta
  * @typedef {import("./store.js").Writes} Writes
  * @typedef {{type: string} & Record<string, any>} Event
- * @typedef {{code: string, message: string, ref?: string}} Problem
+ * @typedef {{code: string, message: string, ref?: string, write?: import("./model.js").Write}} Problem `write`: what was
+ *   not taken, if it is about that
  *
  * @typedef {object} World what a test replaces
  * @property {new (url: string, protocols: string) => WebSocket} WebSocket

@@ -88,7 +88,7 @@ import { LIMITS } from "./protocol.js";
  *   | {type: "discard", handle: string, n: number} | {type: "discardAll"} | {type: "apply", step: Step}
  *   | {type: "adopt", from: string, to: string} | {type: "drop", handle: string} | {type: "clear"}
  *   | {type: "keep", put: Write[], remove: string[]} | {type: "settle", result: import("./protocol.js").Result}
- *   | {type: "report", error: {code: string, message: string, ref?: string}}} Effect
+ *   | {type: "report", error: {code: string, message: string, ref?: string, write?: Write}}} Effect
  * `keep`: store writes, and remove some by id. `soon`: dispatch `flush` when the present task is done. `timer` with two times: any moment between them.
  *
  * @typedef {[State, Effect[]]} Next

@@ -187,8 +187,8 @@ function drop(state, write, error) {
 
 /** Writes that were not taken, and what stands or falls with them. @param {State} state @param {Write[]} writes @param {frames.Problem} error @returns {Next} */
 function settleWhole(state, writes, error) {
-  const groups = new Set(writes.map(({ group }) => group).filter((group) => group !== null));
-  const mates = state.queue.filter((write) => groups.has(write.group) && !writes.some(({ id }) => id === write.id));
+  const groups = new Set(writes.flatMap(({ group }) => group ?? []));
+  const mates = state.queue.filter((write) => groups.has(write.group ?? "") && !writes.some(({ id }) => id === write.id));
   const [next, effects] = settleAll(state, writes, error);
   const [last, more] = settleAll(next, mates, { code: "atomic_aborted", message: "Another write of its group was not taken." });
   return [last, [...effects, ...more]];
@@ -218,8 +218,7 @@ function settle(state, write, result) {
     { type: "settle", result },
     { type: "keep", put: moved, remove: [write.id] },
   ];
-  if (result.status === "rejected") effects.push({ type: "report", error: { ...problem(result), ref: write.id } });
-  if (result.status === "conflict") effects.push({ type: "report", error: { code: "conflict", message: "It met another change and waits for a decision.", ref: write.id } });
+  if (!landed) effects.push({ type: "report", error: { ...problem(result), ref: write.id, write } });
   if (state.phase === "live" && queue.some(({ sent }) => !sent)) effects.push({ type: "soon" });
   if (landed || write.op !== "insert") return [next, effects];
   // Without the row nothing can be done to it.
@@ -229,7 +228,10 @@ function settle(state, write, result) {
 }
 
 /** @param {Result} result @returns {{code: string, message: string}} */
-const problem = ({ error }) => ({ code: error?.code ?? "rejected", message: error?.message ?? "The server did not take it." });
+const problem = ({ status, error }) =>
+  status === "conflict"
+    ? { code: "conflict", message: "It met another change, and waits for a decision." }
+    : { code: error?.code ?? "rejected", message: error?.message ?? "The server did not take it." };
 
 /** @param {State["landed"]} landed @param {Write} write @param {Result} result */
 function remembered(landed, write, result) {
