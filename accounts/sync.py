@@ -23,3 +23,12 @@ class UserSync(syncing.Synced):
     ]
     filterable = ["is_active"]
     scope = [syncing.OwnScope("id")]
+    operations = ["update"]
+    writable = ["name", "avatar_url", "preferences"]
+    merge = {"preferences": syncing.merge.json_by_key}
+    strategy = "local_wins"
+
+    @staticmethod
+    def can_write(user: User, row: User) -> bool:
+        """People write their own account."""
+        return bool(row.pk == user.pk)

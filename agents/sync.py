@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import syncing
+from accounts.models import User
 from agents.models import Agent
+from projects.access import can_edit
 
 
 @syncing.register(Agent)
@@ -36,3 +38,26 @@ class AgentSync(syncing.Synced):
         syncing.ProjectScope("project_id"),
         syncing.OwnScope("created_by_id"),
     ]
+    author = "created_by_id"
+    writable = [
+        "name",
+        "type",
+        "description",
+        "config",
+        "project_id",
+        "status",
+        "version",
+        "metrics",
+        "is_active",
+        "is_public",
+    ]
+    merge = {
+        "description": syncing.merge.text,
+        "config": syncing.merge.json_by_key,
+        "metrics": syncing.merge.json_by_key,
+    }
+
+    @staticmethod
+    def can_write(user: User, row: Agent) -> bool:
+        """Whoever edits its project, or else its maker; that everyone may read it changes nothing about that."""
+        return can_edit(user, row.project_id) if row.project_id else row.created_by_id == user.pk

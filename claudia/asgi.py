@@ -1,4 +1,4 @@
-"""The ASGI entry point: HTTP to Django, WebSockets to the sync engine."""
+"""The ASGI entry point: HTTP to Django, WebSockets and the HTTP of the protocol to the sync engine."""
 
 import os
 
@@ -13,10 +13,11 @@ from twisted.internet import reactor  # noqa: E402
 
 from claudia.authentication import Authentication  # noqa: E402
 from syncing.hub import stop_with  # noqa: E402
-from syncing.routing import sync_routes  # noqa: E402
+from syncing.routing import api_routes, sync_routes  # noqa: E402
 from syncing.transport import use_push_protocol  # noqa: E402
 
 use_push_protocol()
 stop_with(reactor)
 
-application = ProtocolTypeRouter({"http": http, "websocket": sync_routes(Authentication())})
+authentication = Authentication()
+application = ProtocolTypeRouter({"http": api_routes(authentication, http), "websocket": sync_routes(authentication)})

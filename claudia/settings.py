@@ -165,6 +165,10 @@ SYNC_SNAPSHOT_READERS = env.integer("SYNC_SNAPSHOT_READERS", 2, low=1, high=64) 
 SYNC_MAX_SUBSCRIPTIONS = env.integer("SYNC_MAX_SUBSCRIPTIONS", 100, low=1, high=10_000)  # of one connection
 SYNC_FRAME_BYTES = env.integer("SYNC_FRAME_BYTES", 1_048_576, low=65_536, high=16_777_216)
 SYNC_FRAMES_PER_SECOND = env.number("SYNC_FRAMES_PER_SECOND", 50, low=1, high=10_000)  # from one connection
+SYNC_WRITERS = env.integer("SYNC_WRITERS", 4, low=1, high=64)  # threads that apply mutations
+SYNC_MUTATIONS_PER_FRAME = env.integer("SYNC_MUTATIONS_PER_FRAME", 100, low=1, high=10_000)
+SYNC_MUTATIONS_PER_SECOND = env.number("SYNC_MUTATIONS_PER_SECOND", 50, low=0.1, high=100_000)  # of one client
+SYNC_RECEIPT_DAYS = env.number("SYNC_RECEIPT_DAYS", 30, low=0.01, high=3650)  # older mutations are expired
 METRICS_RETENTION_DAYS = env.integer("METRICS_RETENTION_DAYS", 30, low=1, high=3650)
 MONITORING_INTERVAL = env.number("MONITORING_INTERVAL", 5, low=1, high=3600)  # seconds between writes of metrics
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import syncing
 from conversations.models import Message, Session
+from projects.access import can_write_in_scope
 
 
 @syncing.register(Session)
@@ -32,6 +33,15 @@ class SessionSync(syncing.Synced):
     ]
     filterable = ["user_id", "project_id", "agent_id", "status", "created_at"]
     scope = [syncing.ProjectScope("project_id"), syncing.OwnScope("user_id")]
+    author = "user_id"
+    insertable = ["started_at"]
+    writable = ["title", "description", "project_id", "agent_id", "status", "context", "metadata", "ended_at"]
+    merge = {
+        "description": syncing.merge.text,
+        "context": syncing.merge.json_by_key,
+        "metadata": syncing.merge.json_by_key,
+    }
+    can_write = staticmethod(can_write_in_scope)
 
 
 @syncing.register(Message)
@@ -57,3 +67,16 @@ class MessageSync(syncing.Synced):
     ]
     filterable = ["session_id", "role", "parent_id", "sequence_number", "created_at"]
     scope = [syncing.ParentScope("session_id", "sessions")]
+    insertable = ["session_id", "parent_id", "role"]
+    writable = [
+        "content",
+        "tokens",
+        "cost",
+        "model",
+        "temperature",
+        "tool_calls",
+        "tool_results",
+        "response_metadata",
+    ]
+    merge = {"content": syncing.merge.text, "response_metadata": syncing.merge.json_by_key}
+    can_write = staticmethod(can_write_in_scope)

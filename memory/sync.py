@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import syncing
 from memory.models import Memory
+from projects.access import can_write_in_scope
 
 
 @syncing.register(Memory)
@@ -35,3 +36,9 @@ class MemorySync(syncing.Synced):
         syncing.ParentScope("session_id", "sessions"),
         syncing.OwnScope("user_id"),
     ]
+    insertable = ["user_id", "project_id", "session_id"]
+    writable = ["key", "type", "content", "summary", "tags", "importance", "expires_at"]
+    merge = {"content": syncing.merge.json_by_key, "summary": syncing.merge.text, "tags": syncing.merge.as_set}
+    strategy = "merge"
+    incidental = ["frequency", "last_accessed_at"]
+    can_write = staticmethod(can_write_in_scope)

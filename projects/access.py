@@ -12,7 +12,11 @@ from uuid import UUID
 from django.apps import apps
 from django.db.models import Q
 
+import syncing
+
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
     from accounts.models import User
 
 #: From the least to the most that one may do.
@@ -43,3 +47,15 @@ def can_edit(user: User, project_id: UUID) -> bool:
 def can_manage(user: User, project_id: UUID) -> bool:
     """Admins change the project itself and who works on it."""
     return role_of(user, project_id) == "admin"
+
+
+def can_write_in_scope(user: User, row: syncing.SyncedModel) -> bool:
+    """For rows that are their scope's: one's own, and those of projects in which one edits. What is public, nobody."""
+    kind, _, owner = row.scope.partition(":")
+    return (kind == "u" and owner == str(user.pk)) or (kind == "p" and can_edit(user, UUID(owner)))
+
+
+def colleagues(user: User) -> QuerySet[User]:
+    """People whom the user knows: those who work on a project that the user reads. Only they can be invited by id."""
+    collaborators = apps.get_model("projects", "Collaborator").objects.filter(readable(user))
+    return apps.get_model("accounts", "User").objects.filter(pk__in=collaborators.values("user_id"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import syncing
+from accounts.models import User
+from projects.access import can_manage, colleagues
 from projects.models import Collaborator, Project
 
 
@@ -30,6 +32,25 @@ class ProjectSync(syncing.Synced):
     filterable = ["owner_id", "status", "is_archived"]
     scope = [syncing.ProjectScope("id")]
     grants = [syncing.Grant("owner_id")]
+    author = "owner_id"
+    writable = [
+        "name",
+        "description",
+        "path",
+        "git_url",
+        "git_branch",
+        "settings",
+        "status",
+        "version",
+        "last_build_at",
+        "is_archived",
+    ]
+    merge = {"description": syncing.merge.text, "settings": syncing.merge.json_by_key}
+
+    @staticmethod
+    def can_write(user: User, row: Project) -> bool:
+        """Its owner and its admins."""
+        return can_manage(user, row.pk)
 
 
 @syncing.register(Collaborator)
@@ -41,3 +62,11 @@ class CollaboratorSync(syncing.Synced):
     filterable = ["project_id", "user_id", "role"]
     scope = [syncing.ProjectScope("project_id")]
     grants = [syncing.Grant("user_id")]
+    insertable = ["project_id", "user_id"]
+    writable = ["role"]
+    references = {"user_id": colleagues}
+
+    @staticmethod
+    def can_write(user: User, row: Collaborator) -> bool:
+        """The project's owner and its admins."""
+        return can_manage(user, row.project_id)

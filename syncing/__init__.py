@@ -13,6 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from syncing import merge
 from syncing.actors import acting
 from syncing.declarations import Grant, Synced, register
 from syncing.exceptions import SyncError
@@ -57,6 +58,7 @@ __all__ = [
     "SyncedTimestamp",
     "acting",
     "highlight_html",
+    "merge",
     "merged_json",
     "register",
     "rule",

@@ -6,14 +6,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
+from uuid import UUID
 
 from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 from django.conf import settings
 
 from syncing import frames
-from syncing.connections import Connection, Identity, State
+from syncing.connections import Connection, State
 from syncing.declarations import declaration_of
 from syncing.exceptions import (
     BadFrame,
@@ -26,8 +27,11 @@ from syncing.exceptions import (
 )
 from syncing.frames import CloseCode
 from syncing.hub import Hub, running_hub
+from syncing.identification import Authenticator, identify
+from syncing.intake import TRY_AGAIN
 from syncing.protocol import BadMember, UnreadableFrame, encode, parse_each
 from syncing.rates import Bucket
+from syncing.receipts import Answer
 from syncing.shapes import Shape
 from syncing.staging import answer
 from syncing.transport import EXTENSION, QueueLink, ServerLink
@@ -38,25 +42,6 @@ HELLO_WITHIN = 10.0
 #: Frames over the rate after which a client is closed; one a second is forgiven.
 PATIENCE = 100
 VERSION = "1"
-#: Of issues to come; told in `welcome`, so that clients can be written for them.
-MUTATIONS_PER_FRAME = 100
-MUTATIONS_PER_SECOND = 50.0
-
-
-class Authenticator(Protocol):
-    """Who is it? Given by the project, which knows its users."""
-
-    async def by_token(self, token: str) -> Identity | CloseCode:
-        """The owner of an API token that is valid now, else why not."""
-
-    async def by_cookie(self, headers: Mapping[bytes, bytes]) -> Identity | CloseCode:
-        """The user of the browser's session, else why not."""
-
-    async def verify(self, identity: Identity) -> CloseCode | None:
-        """Why the client may not go on, if it may not."""
-
-    def origin_allowed(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Whether a page of this origin may use the browser's session."""
 
 
 class SyncConsumer(AsyncConsumer):
@@ -183,7 +168,7 @@ class SyncConsumer(AsyncConsumer):
         if self.connection:
             raise BadFrame("hello was said already.")
         began = time.monotonic()
-        identity = await self._identify(frame.token)
+        identity = await identify(self.authenticator, self.headers, frame.token)
         if isinstance(identity, CloseCode):
             self.link.close(identity)
             return
@@ -195,25 +180,13 @@ class SyncConsumer(AsyncConsumer):
         limits = frames.Limits(
             frame_bytes=settings.SYNC_FRAME_BYTES,
             subscriptions=settings.SYNC_MAX_SUBSCRIPTIONS,
-            mutations_per_frame=MUTATIONS_PER_FRAME,
+            mutations_per_frame=settings.SYNC_MUTATIONS_PER_FRAME,
             frames_per_second=settings.SYNC_FRAMES_PER_SECOND,
-            mutations_per_second=MUTATIONS_PER_SECOND,
+            mutations_per_second=settings.SYNC_MUTATIONS_PER_SECOND,
         )
         person = frames.Person(id=identity.user_id, name=identity.name, email=identity.email)
         server = frames.Server(version=VERSION)
         self.link.write(encode(frames.Welcome(user=person, client=frame.client, server=server, limits=limits)))
-
-    async def _identify(self, token: str | None) -> Identity | CloseCode:
-        """By token of the frame, else of the header, else by the browser's session."""
-        scheme, _, value = self.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        if token is None and scheme.lower() == "bearer":
-            token = value.strip()
-        if token is not None:
-            return await self.authenticator.by_token(token)
-        # Whose session it is must not be learned by a page of another origin, not even that it is good.
-        if not self.authenticator.origin_allowed(self.headers):
-            return CloseCode.FORBIDDEN
-        return await self.authenticator.by_cookie(self.headers)
 
     async def verify(self) -> CloseCode | None:
         """Whether the client may go on."""
@@ -275,13 +248,42 @@ class SyncConsumer(AsyncConsumer):
         self.link.write(encode(frames.Pong(nonce=frame.nonce, cursor=position.cursor if position else None)))
 
     async def on_mutate(self, frame: frames.Mutate) -> None:
-        """Not yet: said for each mutation, so that a client keeps them."""
-        for mutation in frame.mutations:
-            self.tell(Unavailable("This server does not take mutations yet."), str(mutation.id))
+        """Each mutation is answered by itself, by a `result` or, if it could not be tried, by an `error`."""
+        connection = self.known
+        wanted = frame.mutations
+        if wanted and self._admitted(connection, [one.id for one in wanted]):
+            intake = self.hub.intake
+            self.hub.spawn(
+                intake.apply(connection.user, connection.client, wanted, self._tell_outcome, atomic=frame.atomic)
+            )
 
     async def on_resolve(self, frame: frames.Resolve) -> None:
-        """Not yet."""
-        self.tell(Unavailable("This server does not resolve conflicts yet."), str(frame.id))
+        """Answered as a mutation is."""
+        connection = self.known
+        if self._admitted(connection, [frame.id]):
+            intake = self.hub.intake
+            self.hub.spawn(intake.resolve(connection.user, connection.client, frame, self._tell_outcome))
+
+    def _admitted(self, connection: Connection, ids: list[UUID]) -> bool:
+        intake = self.hub.intake
+        try:
+            intake.admit(connection.user, connection.client, len(ids))
+        except SyncError as error:
+            limited = isinstance(error, RateLimited)
+            wait = intake.retry_after(connection.user, connection.client) if limited else None
+            for id_ in ids:
+                self.tell(error, str(id_), wait)
+            return False
+        return True
+
+    def _tell_outcome(self, id_: UUID, outcome: Answer | SyncError) -> None:
+        connection = self.connection
+        if connection is None:
+            return
+        if isinstance(outcome, Answer):
+            self.hub.coverage.tell(connection, outcome)
+        else:
+            self.tell(outcome, str(id_), TRY_AGAIN if isinstance(outcome, Unavailable) else None)
 
     async def on_watch(self, frame: frames.Watch) -> None:
         """Not yet."""

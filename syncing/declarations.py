@@ -9,22 +9,34 @@ A declaration is a class in the app's `sync.py`, found by autodiscovery:
         filterable = ["status", "user_id", "project_id"]
         scope = [syncing.ProjectScope("project_id"), syncing.OwnScope("user_id")]
 
-Triggers, snapshots, the feed, the `where` language and the tests follow from it. Columns bear their database names;
-`id` and `sync_version` are always part of a row.
+Triggers, snapshots, the feed, the `where` language, mutations and the tests follow from it. Columns bear their database
+names; `id` and `sync_version` are always part of a row. What browsers may write is declared beside it:
+
+        insertable = ["started_at"]
+        writable = ["title", "status", "project_id"]
+        author = "user_id"
+        merge = {"description": syncing.merge.text}
+        strategy = "manual"
+
+        @staticmethod
+        def can_write(user, row): return ...
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_args
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from syncing.exceptions import BadDeclaration, UnknownTable
+from syncing.frames import Op, Strategy
+from syncing.merge import Rule
 from syncing.scopes import ScopeRule
 from syncing.values import ColumnType
 
@@ -32,6 +44,10 @@ if TYPE_CHECKING:
     from syncing.models import SyncedModel
 
 SyncedClass = TypeVar("SyncedClass", bound="Synced")
+
+#: Rows of the model to which a foreign key may point, for the user who writes.
+Referable = Callable[[Any], models.QuerySet[Any]]
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 #: Members of every synced row, before the declared columns.
 KEY_COLUMNS = {"id": ColumnType.UUID, "sync_version": ColumnType.BIGINT}
@@ -67,6 +83,12 @@ class Synced:
     filterable: columns that `where` may name; they travel with every event of the table, so keep them few and small.
     scope: rules for the row's scope, the first that applies holds.
     grants: which columns of a row give a user the row's scope.
+    writable: columns that clients may write. insertable: those that they may give to a new row only.
+    operations: what clients may do with rows, as far as `can_write` lets them.
+    author: the column of a new row that names who wrote it, unless the client names somebody whom it may name.
+    merge: rules by which two changes of one column become one. strategy: what is done where they do not.
+    references: foreign keys that may also name rows which the writer does not read, and which.
+    incidental: columns that change without anybody editing the row, so that it may be deleted all the same.
     """
 
     table: ClassVar[str]
@@ -74,6 +96,19 @@ class Synced:
     filterable: ClassVar[Sequence[str]] = ()
     scope: ClassVar[Sequence[ScopeRule]]
     grants: ClassVar[Sequence[Grant]] = ()
+    writable: ClassVar[Sequence[str]] = ()
+    insertable: ClassVar[Sequence[str]] = ()
+    operations: ClassVar[Sequence[Op]] = ("insert", "update", "delete")
+    author: ClassVar[str | None] = None
+    merge: ClassVar[Mapping[str, Rule]] = NOTHING
+    strategy: ClassVar[Strategy] = "manual"
+    references: ClassVar[Mapping[str, Referable]] = NOTHING
+    incidental: ClassVar[Sequence[str]] = ()
+
+    @staticmethod
+    def can_write(user: Any, row: Any) -> bool:
+        """Whether the user may write this row, as it stands in the database. Asked before and after the write."""
+        return False
 
 
 @dataclass(frozen=True)
@@ -86,6 +121,7 @@ class Declaration:
     filterable: Mapping[str, ColumnType]
     scope: tuple[ScopeRule, ...]
     grants: tuple[Grant, ...]
+    synced: type[Synced] = field(default=Synced, repr=False)
 
     def __hash__(self) -> int:
         return hash(self.table)
@@ -94,6 +130,22 @@ class Declaration:
     def db_table(self) -> str:
         """The table in the schema `public`."""
         return self.model._meta.db_table
+
+    @cached_property
+    def writable(self) -> frozenset[str]:
+        """The columns that a client may change."""
+        return frozenset(self.synced.writable)
+
+    @cached_property
+    def insertable(self) -> frozenset[str]:
+        """The columns that a client may give to a new row."""
+        author = {self.synced.author} if self.synced.author else set()
+        return self.writable | frozenset(self.synced.insertable) | author
+
+    @cached_property
+    def fields(self) -> Mapping[str, models.Field]:
+        """The model's fields by column."""
+        return {field.column: field for field in self.model._meta.concrete_fields}
 
     @cached_property
     def keys(self) -> Mapping[str, ColumnType]:
@@ -155,6 +207,7 @@ def check(model: type[SyncedModel], synced: type[Synced]) -> Declaration:
     for column in (*synced.filterable, *(grant.user for grant in synced.grants)):
         if column not in columns:
             raise BadDeclaration(f"{name}: {column!r} must be among `columns` to be filterable or to grant")
+    check_writing(name, synced, columns)
     for rule in synced.scope:
         typed(rule.column, "scope")
     if not synced.scope:
@@ -162,7 +215,20 @@ def check(model: type[SyncedModel], synced: type[Synced]) -> Declaration:
     if other := _registry.get(synced.table):
         raise BadDeclaration(f"{name}: the table name {synced.table!r} is taken by {other.model._meta.label}")
     filterable = {column: columns[column] for column in ("id", *synced.filterable)}
-    return Declaration(synced.table, model, columns, filterable, tuple(synced.scope), tuple(synced.grants))
+    return Declaration(synced.table, model, columns, filterable, tuple(synced.scope), tuple(synced.grants), synced)
+
+
+def check_writing(name: str, synced: type[Synced], columns: Mapping[str, ColumnType]) -> None:
+    """BadDeclaration where what is said about writing cannot work."""
+    author = [synced.author] if synced.author else []
+    for column in (*synced.writable, *synced.insertable, *author, *synced.incidental):
+        if column not in columns or column in KEY_COLUMNS:
+            raise BadDeclaration(f"{name}: {column!r} must be among `columns` to be written or to be incidental")
+    for column in synced.merge:
+        if column not in synced.writable:
+            raise BadDeclaration(f"{name}: {column!r} must be writable to have a merge rule")
+    if synced.strategy not in get_args(Strategy):
+        raise BadDeclaration(f"{name}: strategy must be one of {', '.join(get_args(Strategy))}")
 
 
 def column_type(field: models.Field, name: str) -> ColumnType:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class SyncError(Exception):
     """The request could not be carried out."""
@@ -77,5 +79,62 @@ class Unavailable(SyncError):
     code = "unavailable"
 
 
+class Rejected(SyncError):
+    """The mutation cannot be applied, however often it is sent.
+
+    fields: what is wrong, by column; messages name the path inside JSON.
+    """
+
+    code = "invalid"
+
+    def __init__(self, message: str | None = None, fields: Mapping[str, list[str]] | None = None) -> None:
+        super().__init__(message or (self.__doc__ or "").strip().splitlines()[0])
+        self.fields = dict(fields or {})
+
+
+class Invalid(Rejected):
+    """The values are not valid."""
+
+
+class NotWritable(Rejected):
+    """This cannot be written by clients."""
+
+    code = "not_writable"
+
+
+class NotFound(Rejected):
+    """There is no such row."""
+
+    code = "not_found"
+
+
+class Forbidden(Rejected):
+    """You may read this, but not write it."""
+
+    code = "forbidden"
+
+
+class Expired(Rejected):
+    """The mutation is too old: whether it was applied is not known any more. Somebody has to look at it."""
+
+    code = "expired"
+
+
+class AtomicAborted(Rejected):
+    """Another mutation of the same group could not be applied, so none was."""
+
+    code = "atomic_aborted"
+
+
+class TooLarge(SyncError):
+    """There is more in it than this server takes at once."""
+
+    code = "too_large"
+
+
 class BadDeclaration(SyncError):
     """A synced model is declared in a way that cannot work."""
+
+
+class Unmergeable(SyncError):
+    """Both sides changed the value, and no rule makes one of the two."""

@@ -10,6 +10,9 @@ from typing import Any
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.functions import Now
+from psycopg.types.json import Jsonb
+
+from syncing import values
 
 #: The integers that every JSON reader keeps exactly: ±(2^53 − 1).
 MAX_INTEGER = 2**53 - 1
@@ -54,6 +57,21 @@ class SyncedBigInteger(models.BigIntegerField):
 
     def db_check(self, connection: BaseDatabaseWrapper) -> str | None:
         return f"{connection.ops.quote_name(self.column)} BETWEEN -{MAX_INTEGER} AND {MAX_INTEGER}"
+
+
+class ExactJSON(models.JSONField):
+    """A jsonb column of wire values: numbers keep all their digits, as Decimals."""
+
+    def from_db_value(self, value: str | None, expression: Any, connection: BaseDatabaseWrapper) -> Any:
+        return None if value is None else values.loads(value)
+
+    def get_db_prep_value(self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False) -> Any:
+        return exactly(super().get_db_prep_value(value, connection, prepared))
+
+
+def exactly(parameter: Any) -> Any:
+    """A parameter that Django made of a JSON value, written so that Decimals stay the numbers that they are."""
+    return Jsonb(parameter.obj, dumps=values.exact_text) if isinstance(parameter, Jsonb) else parameter
 
 
 def timestamp_now(**options: Any) -> SyncedTimestamp:

@@ -102,13 +102,16 @@ class Unsubscribe(Frame, frozen=True, kw_only=True):
 
 
 class Mutation(Struct, frozen=True, kw_only=True):
-    """Also the member of `POST /api/mutations`. What its op allows and asks for is checked where it is applied."""
+    """Also the member of `POST /api/mutations`. What its op allows and asks for is checked where it is applied.
+
+    The values stay JSON text until then: a number keeps all its digits.
+    """
 
     id: UUID
     table: Name
     op: Op
     row: UUID
-    values: dict[str, Any] | None = None
+    values: dict[str, Raw] | None = None
     base: Version | None = None
     strategy: Strategy | None = None
 
@@ -127,10 +130,13 @@ class MutationRequest(Struct, frozen=True, kw_only=True):
 
 
 class Resolve(Frame, frozen=True, kw_only=True):
+    """`version`: the `sync_version` of the conflict that the person looked at."""
+
     id: UUID
     conflict: UUID
     strategy: Strategy
-    values: dict[str, Any] | None = None
+    values: dict[str, Raw] | None = None
+    version: Version | None = None
 
 
 class Watch(Frame, frozen=True, kw_only=True):
@@ -274,6 +280,13 @@ class Result(Frame, frozen=True, kw_only=True):
     conflict: UUID | None = None
     replayed: bool = False
     error: Problem | None = None
+
+
+class HttpResult(Result, frozen=True, kw_only=True, tag=False):
+    """A result over HTTP: the transaction that wrote, and the cursor from which on its write is visible."""
+
+    txid: int | None = None
+    cursor: Cursor | None = None
 
 
 class Health(Struct, frozen=True, kw_only=True):

@@ -19,8 +19,10 @@ from twisted.internet.defer import Deferred
 from syncing.access import AccessTable, granting_tables
 from syncing.clients import ClientLog
 from syncing.connections import Connection, Following, State
+from syncing.coverage import Coverage
 from syncing.declarations import declarations
 from syncing.frames import CloseCode
+from syncing.intake import Intake
 from syncing.listener import Feed
 from syncing.live import Live
 from syncing.log import Checkpoint, Step
@@ -57,6 +59,8 @@ class Hub:
         self.access = AccessTable()
         self.live = Live()
         self.rounds = Rounds(self)
+        self.coverage = Coverage(self)
+        self.intake = Intake()
         self.position: Checkpoint | None = None
         self.clients = ClientLog()
         self.connections: set[Connection] = set()
@@ -86,6 +90,7 @@ class Hub:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self.rounds.close()
+        self.intake.close()
         await asyncio.to_thread(self.past.close)
 
     def spawn(self, work: Any) -> asyncio.Task[Any]:
@@ -125,6 +130,7 @@ class Hub:
         self.leave(connection)
         self.connections.discard(connection)
         self.rounds.forget(connection)
+        self.coverage.forget(connection)
         if connection.staging:
             connection.staging.cancel()
         users = self.by_user[connection.user]
@@ -154,6 +160,7 @@ class Hub:
             del connection.shapes[handle]
             if live:
                 self.live.enter(connection)
+            self.coverage.look_at(connection)
 
     def position_of(self, connection: Connection) -> Checkpoint | None:
         """The checkpoint up to which the client was told everything."""
@@ -173,8 +180,11 @@ class Hub:
         before, self.position = self.position, step.end
         past = Past(self.past.decoded(step.batch.events), step.batch.resets)
         self.rounds.append(step, past)
-        if before is None or not self.connections:
-            return
+        if before is not None and self.connections:
+            self._tell(step, past, before)
+        self.coverage.moved()
+
+    def _tell(self, step: Step, past: Past, before: Checkpoint) -> None:
         outgoing: dict[Connection, StepFrames] = defaultdict(lambda: StepFrames(step.end.cursor))
         resets = set(past.resets)
         try:

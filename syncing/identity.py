@@ -18,3 +18,8 @@ class DatabaseUUID7(models.Func):
 
     template = "syncing.uuid7()"
     output_field = models.UUIDField()
+
+
+def milliseconds(id_: UUID) -> int:
+    """When a UUID of version 7 was made, in milliseconds of the Unix epoch, by the clock of whoever made it."""
+    return id_.int >> 80

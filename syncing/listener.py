@@ -145,7 +145,7 @@ class Feed:
         self.audience.access_changed({"all": True})
 
     async def _recognise_cluster(self) -> None:
-        """Discards log and checkpoints that speak of another cluster's transactions."""
+        """Discards what speaks of another cluster's transactions: log, checkpoints, where receipts were written."""
         async with self.connection.transaction():
             await self.connection.execute("LOCK TABLE public.sync_cluster IN SHARE ROW EXCLUSIVE MODE")
             here = (await self._row("SELECT system_identifier FROM pg_control_system()"))[0]
@@ -156,6 +156,7 @@ class Feed:
                 logger.warning("this database was restored from another cluster: its log and checkpoints are discarded")
                 await self.connection.execute("TRUNCATE public.sync_events")
                 await self.connection.execute("DELETE FROM public.sync_checkpoints")
+                await self.connection.execute("UPDATE public.sync_receipts SET xid = NULL WHERE xid IS NOT NULL")
             await self.connection.execute("DELETE FROM public.sync_cluster")
             await self.connection.execute("INSERT INTO public.sync_cluster (system_identifier) VALUES (%s)", [here])
 

@@ -157,6 +157,12 @@ class Step:
     export: str | None = field(default=None, compare=False)
 
 
+def covers(checkpoint: Checkpoint, xid: int) -> bool:
+    """Whether the checkpoint sees what the transaction wrote; it must have committed."""
+    xmin, xmax, running = checkpoint.snapshot.split(":")
+    return xid < int(xmin) or (xid < int(xmax) and str(xid) not in running.split(","))
+
+
 def new_mark() -> str:
     """64 random bits as 16 hexadecimal digits."""
     return secrets.token_hex(8)

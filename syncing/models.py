@@ -13,8 +13,9 @@ from typing import Any, Self
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models.functions import Now
 
-from syncing.fields import SyncedBigInteger, timestamp_now
+from syncing.fields import ExactJSON, SyncedBigInteger, SyncedTimestamp, timestamp_now
 from syncing.identity import DatabaseUUID7, uuid7
 
 
@@ -158,32 +159,90 @@ class SyncClient(models.Model):
         return f"{self.client} of {self.user}"
 
 
+class MutationReceipt(models.Model):
+    """That a mutation was carried out or refused, and how it ended: what makes every retry the same answer.
+
+    No rows: those are read anew, under present access. `digest` tells another body under the same id. `xid` is the
+    transaction that wrote to synced tables, NULL if nothing did.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", db_index=False)
+    client = models.UUIDField()
+    mutation = models.UUIDField()
+    digest = models.TextField()
+    table_name = models.TextField()
+    row_id = models.UUIDField()
+    status = models.TextField(db_default="")
+    version = SyncedBigInteger(null=True)
+    conflict_id = models.UUIDField(null=True)
+    error = models.JSONField(null=True)
+    xid = models.BigIntegerField(null=True)
+    attempts = models.IntegerField(default=1, db_default=1)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "sync_receipts"
+        constraints = [
+            models.UniqueConstraint(fields=["user", "client", "mutation"], name="sync_receipts_user_client_mutation")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.mutation}: {self.status}"
+
+
 class SyncConflict(SyncedModel):
-    """A write that met another one and could not be merged by rule. It lies in the scope of the user who wrote."""
+    """A write that met another one and could not be merged by rule. It lies in the scope of the user who wrote.
+
+    op, local: what the client wanted of the row. base: what it knew of these columns, NULL where the log does not
+    reach back so far. remote: what the server had at `shown_at`, and remote_version as which version; NULL where there
+    was no row. Of these only `local` leaves the server with the conflict.
+    """
 
     class Type(models.TextChoices):
         SAME_COLUMN = "same_column", "both changed a column"
         UPDATE_DELETED = "update_deleted", "an update of a deleted row"
         DELETE_UPDATED = "delete_updated", "a delete of an updated row"
         UNIQUE = "unique", "a unique value that is taken"
+        REFERENCE_GONE = "reference_gone", "a reference to a deleted row"
 
     class Status(models.TextChoices):
         OPEN = "open", "open"
         RESOLVED = "resolved", "resolved"
+        EXPIRED = "expired", "expired"
+
+    class Resolution(models.TextChoices):
+        LOCAL_WINS = "local_wins", "the client's write"
+        REMOTE_WINS = "remote_wins", "the server's row"
+        MERGE = "merge", "both, and the server's where they cannot be merged"
+        MANUAL = "manual", "values that somebody chose"
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="sync_conflicts")
+    client = models.UUIDField(null=True)
+    mutation = models.UUIDField(null=True)
     table_name = models.TextField()
     row_id = models.UUIDField()
+    op = models.TextField(db_default="update", default="update")
     type = models.TextField(choices=Type.choices)
     status = models.TextField(choices=Status.choices, default=Status.OPEN, db_default=Status.OPEN)
+    strategy = models.TextField(choices=Resolution.choices, default="manual", db_default="manual")
     fields = ArrayField(models.TextField(), default=list, db_default=[])
-    local = models.JSONField(default=dict, db_default={})
+    local = ExactJSON(default=dict, db_default={})
+    base = ExactJSON(null=True)
+    remote = ExactJSON(null=True)
+    base_version = SyncedBigInteger(null=True)
+    remote_version = SyncedBigInteger(null=True)
+    shown_at = timestamp_now()
+    resolution = models.TextField(choices=Resolution.choices, null=True)
+    resolved_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    resolved_at = SyncedTimestamp(null=True)
 
     class Meta:
         db_table = "sync_conflicts"
         indexes = [
             models.Index(fields=["row_id"], name="sync_conflicts_row"),
             models.Index(fields=["scope"], name="sync_conflicts_scope"),
+            models.Index(fields=["created_at"], name="sync_conflicts_open", condition=models.Q(status="open")),
         ]
 
     def __str__(self) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar, cast, get_args
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, UnsetType
 
 from syncing.cursor import Cursor
 from syncing.exceptions import BadFrame
@@ -53,28 +53,32 @@ def parse(text: str | bytes) -> ClientFrame:
 
 
 def parse_each(text: str | bytes) -> tuple[ClientFrame, list[BadMember]]:
-    """As `parse`, but what is wrong with one subscription leaves the others of its frame alone.
+    """As `parse`, but what is wrong with one subscription or mutation leaves the others of its frame alone.
 
-    Gives the frame without the subscriptions that cannot be read, and what is wrong with each of those.
+    Gives the frame without those that cannot be read, and what is wrong with each of them. In an atomic `mutate` one
+    that cannot be read takes the others with it.
     """
     try:
         return parse(text), []
     except BadMember as error:
         try:
             members = msgspec.json.decode(text, type=dict[str, Raw])
-            items = msgspec.json.decode(members["subscriptions"], type=list[Raw])
-        except (msgspec.MsgspecError, LookupError, RecursionError):
+            kind = next(kind for kind in ("subscriptions", "mutations") if kind in members)
+            items = msgspec.json.decode(members[kind], type=list[Raw])
+        except (msgspec.MsgspecError, StopIteration, RecursionError):
             raise error from None
-    parse(_encoder.encode(members | {"subscriptions": []}))  # whatever else is wrong is wrong with the frame
+    parse(_encoder.encode(members | {kind: []}))  # whatever else is wrong is wrong with the frame
     good, errors = [], []
     for index, item in enumerate(items):
         try:
-            parse(_encoder.encode(members | {"subscriptions": [item]}))
+            parse(_encoder.encode(members | {kind: [item]}))
             good.append(item)
         except BadMember as error:
-            message = str(error).replace("subscriptions[0]", f"subscriptions[{index}]", 1)
+            message = str(error).replace(f"{kind}[0]", f"{kind}[{index}]", 1)
             errors.append(BadMember(message, error.ref))
-    return parse(_encoder.encode(members | {"subscriptions": good})), errors
+    if bytes(members.get("atomic", b"")) == b"true":
+        good = []
+    return parse(_encoder.encode(members | {kind: good})), errors
 
 
 def parse_server(text: str | bytes) -> ServerFrame:
@@ -90,6 +94,11 @@ def parse_mutations(body: bytes) -> MutationRequest:
 def encode(frame: Frame) -> bytes:
     """The frame as JSON text, without the optional members that are absent."""
     return _encoder.encode(frame)
+
+
+def raw(text: str | None) -> Raw | UnsetType:
+    """JSON text as a member of a frame; absent where there is none."""
+    return msgspec.UNSET if text is None else Raw(text.encode())
 
 
 def encode_changes(

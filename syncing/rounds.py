@@ -141,6 +141,7 @@ class Rounds:
         connection.failures = 0
         hub.live.enter(connection)
         connection.write(*frames)
+        hub.coverage.look_at(connection)
         if self.needs(connection):
             self.want(connection)
 

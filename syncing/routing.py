@@ -1,4 +1,4 @@
-"""The address of the sync socket."""
+"""The addresses of the protocol: the socket, and HTTP beside it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,31 @@ from typing import Any, cast
 from channels.routing import URLRouter
 from django.urls import path, re_path
 
-from syncing.consumers import Authenticator, SyncConsumer
+from syncing.consumers import SyncConsumer
+from syncing.http import ConflictRequest, MutationsRequest
+from syncing.identification import Authenticator
 
 
 def sync_routes(authenticator: Authenticator) -> Any:
     """An ASGI application for WebSockets."""
     sync = SyncConsumer.as_asgi(authenticator=authenticator)
     return URLRouter([path("ws/sync/", sync), re_path("", cast(Any, refuse))])
+
+
+def api_routes(authenticator: Authenticator, others: Any) -> Any:
+    """An ASGI application for HTTP: the protocol's addresses, and `others` for all else.
+
+    Before Django, whose middleware would run each of them on its one shared thread.
+    """
+    mutations = MutationsRequest.as_asgi(authenticator=authenticator)
+    conflict = ConflictRequest.as_asgi(authenticator=authenticator)
+    return URLRouter(
+        [
+            path("api/mutations", mutations),
+            path("api/conflicts/<uuid:conflict>", conflict),
+            re_path("", others),
+        ]
+    )
 
 
 async def refuse(scope: Any, receive: Any, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:

@@ -18,6 +18,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.expressions import BaseExpression, Value
 from jsonschema import Draft202012Validator, FormatChecker
 
+from syncing.fields import exactly
+
 #: More errors than a person reads at once, and more of a value than helps, are left out.
 MAX_ERRORS = 10
 MAX_MESSAGE = 300
@@ -70,7 +72,8 @@ class SchemaField(models.JSONField):
             raise ValidationError(messages[:MAX_ERRORS], code="invalid")
 
     def validate(self, value: Any, model_instance: models.Model | None) -> None:
-        super().validate(value, model_instance)
+        # Not JSONField's own: it knows no Decimal, as which numbers of clients come.
+        super(models.JSONField, self).validate(value, model_instance)
         if value is not None:
             self.check_value(value)
 
@@ -79,6 +82,9 @@ class SchemaField(models.JSONField):
         if plain is not None and not isinstance(plain, BaseExpression):
             self.check_value(plain)
         return super().get_db_prep_save(value, connection)
+
+    def get_db_prep_value(self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False) -> Any:
+        return exactly(super().get_db_prep_value(value, connection, prepared))
 
 
 class MergedJSON(models.Func):

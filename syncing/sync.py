@@ -12,6 +12,21 @@ class ConflictSync(Synced):
     """What is in dispute and what the person wanted; what the server has is asked for, under the row's own access."""
 
     table = "conflicts"
-    columns = ["user_id", "table_name", "row_id", "type", "status", "fields", "local", "created_at", "updated_at"]
+    columns = [
+        "user_id",
+        "table_name",
+        "row_id",
+        "op",
+        "type",
+        "status",
+        "strategy",
+        "fields",
+        "local",
+        "shown_at",
+        "resolution",
+        "resolved_at",
+        "created_at",
+        "updated_at",
+    ]
     filterable = ["table_name", "row_id", "status"]
     scope = [OwnScope("user_id")]

@@ -18,6 +18,8 @@ from typing import Any, cast
 
 import msgspec
 
+from syncing import equality
+
 
 class ColumnType(StrEnum):
     """The types of synced columns, by the names that `subscribed.columns` uses."""
@@ -88,7 +90,36 @@ def loads(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+def exact_text(value: Any) -> str:
+    """JSON text of what `loads` gave, with all digits, members in order: equal for equal values."""
+    return _exact_text.encode(value).decode()
+
+
+def spelled(column_type: ColumnType, value: Any) -> Any:
+    """A value that a client wants stored, checked, as the wire would spell it; None for null.
+
+    Raises ValueError, which says what the value must be.
+    """
+    if value is None:
+        return None
+    if column_type is ColumnType.JSON:
+        return _stored_json(value)
+    kind = KINDS[column_type]
+    parsed = kind.parse(value)
+    return parsed if kind.spell is None else kind.spell(parsed)
+
+
+def same(column_type: ColumnType, one: Any, other: Any) -> bool:
+    """Whether two wire values mean the same."""
+    if one is None or other is None:
+        return one is other
+    if column_type is ColumnType.JSON:
+        return equality.same(one, other)
+    return bool(decode(column_type, one) == decode(column_type, other))
+
+
 _exact = msgspec.json.Decoder(float_hook=Decimal)
+_exact_text = msgspec.json.Encoder(decimal_format="number", order="sorted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +260,22 @@ def _json_value(value: Any, depth: int, budget: list[int]) -> Any:
         raise ValueError("must be plain JSON")
     number = _number(value)
     return int(number) if number == number.to_integral_value() else number
+
+
+def _stored_json(value: Any) -> Any:
+    """The value itself, if jsonb can hold it and a browser read it."""
+    if type(value) is str:
+        _text(value)
+    elif type(value) is list:
+        for item in value:
+            _stored_json(item)
+    elif type(value) is dict:
+        for key, item in value.items():
+            _text(key)
+            _stored_json(item)
+    elif value is not None and type(value) is not bool:
+        _float(value)  # beyond a double, a browser would read infinity
+    return value
 
 
 def _json_literal(value: Any) -> Any:

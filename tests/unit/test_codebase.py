@@ -31,8 +31,8 @@ MADE = (".venv", ".local", ".env")
 CODED_SUFFIXES = (".py", ".js", ".json", ".md", ".toml", ".txt", ".sql", ".svg", ".example", ".css", ".html")
 #: Pure modules, and so those of which the contract "pure" must speak.
 PURE = {
-    "conditions", "containment", "cursor", "exceptions", "filters", "frames", "log", "lookups", "matching",
-    "protocol", "rates", "recent", "shapes", "steps", "values",
+    "alignment", "conditions", "containment", "cursor", "diffs", "equality", "exceptions", "filters", "frames", "log",
+    "lookups", "matching", "merge", "protocol", "rates", "recent", "shapes", "steps", "values",
 }  # fmt: skip
 
 
