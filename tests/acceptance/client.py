@@ -31,12 +31,17 @@ class Client:
         *,
         headers: Mapping[str, str] | None = None,
         replica: Replica | None = None,
+        installation: str | None = None,
         **options: Any,
     ) -> None:
-        """token: for `hello`. replica: of a former connection, to go on with. options: of `websockets.connect`."""
+        """token: for `hello`. replica: of a former connection, to go on with. options: of `websockets.connect`.
+
+        installation: the client's id; a new one unless it is that of a former connection.
+        """
         self.url = url
         self.token = token
         self.replica = replica or Replica()
+        self.installation = installation or str(uuid4())
         self.texts: list[str] = []
         self.frames: list[Frame] = []
         self.violation: AssertionError | None = None
@@ -159,7 +164,8 @@ class Client:
 
     async def hello(self, **members: Any) -> Frame:
         """Says who it is, and waits for `welcome`."""
-        at = await self.send("hello", client=str(uuid4()), **({"token": self.token} if self.token else {}), **members)
+        members = {"client": self.installation, **members}
+        at = await self.send("hello", **({"token": self.token} if self.token else {}), **members)
         return await self.next("welcome", after=at)
 
     async def ping(self) -> Frame:
@@ -197,6 +203,17 @@ class Client:
         await self.until(lambda: self.replica.steps > steps, "the first step after the answer")
         await self.until(lambda: all(map(self.replica.ready, shapes)), f"{list(shapes)} are ready")
         return [frame for frame in self.frames[at:] if frame["type"] == "subscribed"]
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    async def mutate(self, *mutations: Frame, atomic: bool = False) -> int:
+        """Sends mutations; gives the index from which on their results will be found."""
+        return await self.send("mutate", mutations=list(mutations), **({"atomic": True} if atomic else {}))
+
+    async def results(self, *mutations: Frame, atomic: bool = False) -> list[Frame]:
+        """Sends mutations; their results, in the order of the mutations."""
+        at = await self.mutate(*mutations, atomic=atomic)
+        return [await self.next("result", after=at, id=one["id"]) for one in mutations]
 
     # -- what it shows -----------------------------------------------------------------------------------------------
 
