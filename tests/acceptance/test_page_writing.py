@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import pytest
 from playwright.sync_api import Browser, expect
 
@@ -41,6 +44,14 @@ def messages(site: Site, session: str) -> list[tuple[str, str]]:
     ]
 
 
+def expect_soon(tab: Tab, condition: Callable[[], bool]) -> None:
+    """What no page shows."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        tab.page.wait_for_timeout(20)
+
+
 def expect_saved(tab: Tab, count: int) -> None:
     """So many messages, none of which waits."""
     expect(tab.entries).to_have_count(count)
@@ -77,15 +88,14 @@ def test_what_was_written_without_a_server_is_saved_once_when_there_is_one_also_
     write(tab, "one")
     write(tab, "two")
     expect(tab.page.locator(".entry.pending .waiting")).to_have_text(["Not saved yet"] * 2)
-    while len(tab.page.evaluate(WAITING)) < 2:
-        tab.page.wait_for_timeout(20)
+    expect_soon(tab, lambda: len(tab.page.evaluate(WAITING)) == 2)
     tab.page.close()
     server.start()
     tab = desk.tab(beside=tab)
     tab.page.goto(f"{desk.origin}/#/session/{cast.session}")
     expect_saved(tab, 2)
     assert messages(site, cast.session) == [("user", "one"), ("user", "two")]
-    assert tab.page.evaluate(WAITING) == []
+    expect_soon(tab, lambda: tab.page.evaluate(WAITING) == [])
     desk.close()
     server.stop()
 
@@ -133,8 +143,9 @@ def test_a_title_that_somebody_else_changed_too_waits_for_its_writer_to_decide(
     expect(tab.page.locator("#notices")).to_be_hidden()
     expect(tab.page.get_by_role("heading", level=1)).to_have_text(title)
     expect(tab.lines.filter(has_text=title)).to_be_visible()
-    while site.sql("SELECT status FROM sync_conflicts WHERE row_id = %s", cast.session) != [("resolved",)]:
-        tab.page.wait_for_timeout(20)
+    expect_soon(
+        tab, lambda: site.sql("SELECT status FROM sync_conflicts WHERE row_id = %s", cast.session) == [("resolved",)]
+    )
     assert site.sql("SELECT title FROM sessions WHERE id = %s", cast.session) == [(title,)]
 
 
