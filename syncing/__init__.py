@@ -26,6 +26,7 @@ from syncing.fields import (
     timestamp_now,
 )
 from syncing.identity import uuid7
+from syncing.interruptions import interruption
 from syncing.rules import RuleBroken, rule, translated
 from syncing.schemas import SchemaField, merged_json
 from syncing.scopes import OwnScope, ParentScope, ProjectScope, PublicScope
@@ -58,6 +59,7 @@ __all__ = [
     "SyncedTimestamp",
     "acting",
     "highlight_html",
+    "interruption",
     "merge",
     "merged_json",
     "register",

@@ -25,6 +25,7 @@ from syncing.writers import Writer, wire_row
 Type, Status = SyncConflict.Type, SyncConflict.Status
 #: Conflicts of one transaction of `resolve_all`.
 BATCH = 100
+ORIGIN = "conflicts"
 
 
 class AlreadyResolved(SyncError):
@@ -62,7 +63,7 @@ def keep(
         mutation=mutation.id,
         table_name=mutation.table,
         row_id=dispute.row_id,
-        op=mutation.op,
+        operation=mutation.op,
         type=dispute.type,
         strategy=strategy,
         fields=list(dispute.fields),
@@ -86,21 +87,27 @@ def keep(
 
 
 def resolve(
-    conflict: SyncConflict, strategy: Strategy, *, values: Mapping[str, Any] | None = None, by: Any = None
+    conflict: SyncConflict,
+    strategy: Strategy,
+    *,
+    values: Mapping[str, Any] | None = None,
+    by: Any = None,
+    origin: str = ORIGIN,
 ) -> SyncConflict:
     """Resolves a conflict as it was loaded; staff and commands do, and judge access themselves.
 
-    values: wire values by column, for `manual`. by: the User who decides, None for nobody in particular. Where the row
+    values: wire values by column, for `manual`. by: the User who decides, None for nobody in particular. origin: for
+    the log, as in `acting`. Where the row
     has moved on since the conflict showed it, nothing is written: the conflict that is returned is still open, and
     shows the row as it is now. Raises AlreadyResolved, and what writing raises.
     """
     writer = Writer(by, unrestricted=True)
-    with begin(writer, None, "conflicts"):
+    with begin(writer, None, origin):
         return _decide(writer, conflict.pk, conflict.sync_version, strategy, values)
 
 
 def resolve_all(
-    conflicts: Iterable[SyncConflict], strategy: Strategy, *, by: Any = None
+    conflicts: Iterable[SyncConflict], strategy: Strategy, *, by: Any = None, origin: str = ORIGIN
 ) -> tuple[list[SyncConflict], dict[UUID, str]]:
     """Resolves many, some in each transaction: those that are resolved or shown anew, and why others could not be."""
     done: list[SyncConflict] = []
@@ -111,7 +118,7 @@ def resolve_all(
             for conflict in batch:
                 try:
                     with transaction.atomic():
-                        done.append(resolve(conflict, strategy, by=by))
+                        done.append(resolve(conflict, strategy, by=by, origin=origin))
                 except SyncError as error:
                     failed[conflict.pk] = error.message
     return done, failed
@@ -160,7 +167,7 @@ def moved_on(declaration: Declaration, conflict: SyncConflict, remote: Mapping[s
 def _shown_anew(conflict: SyncConflict, row: Any, remote: Mapping[str, Any] | None) -> SyncConflict:
     if remote is None:
         conflict.remote, conflict.remote_version = None, None
-        if conflict.op == "update":
+        if conflict.operation == "update":
             conflict.type = Type.UPDATE_DELETED
     else:
         columns = conflict.local or dict.fromkeys(conflict.fields)
@@ -191,9 +198,13 @@ def both_sides(writer: Writer, id_: UUID) -> bytes:
     if conflict is None:
         raise NotFound
     declaration = declaration_of(conflict.table_name)
-    with begin(writer, None, "conflicts"):
+    with begin(writer, None, ORIGIN):
         reads = writer.readable(declaration.model._base_manager.filter(pk=conflict.row_id)).exists()
-        if not reads and not writer.reads_deleted(declaration.db_table, conflict.row_id) and conflict.op != "insert":
+        if (
+            not reads
+            and not writer.reads_deleted(declaration.db_table, conflict.row_id)
+            and conflict.operation != "insert"
+        ):
             raise NotFound
         remote = wire_row(declaration, conflict.row_id) if reads else None
     columns = {*conflict.local, *conflict.fields, *(conflict.base or ())}

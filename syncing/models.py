@@ -194,7 +194,7 @@ class MutationReceipt(models.Model):
 class SyncConflict(SyncedModel):
     """A write that met another one and could not be merged by rule. It lies in the scope of the user who wrote.
 
-    op, local: what the client wanted of the row. base: what it knew of these columns, NULL where the log does not
+    operation, local: what the client wanted of the row. base: what it knew of these columns, NULL where the log does not
     reach back so far. remote: what the server had at `shown_at`, and remote_version as which version; NULL where there
     was no row. Of these only `local` leaves the server with the conflict.
     """
@@ -222,7 +222,7 @@ class SyncConflict(SyncedModel):
     mutation = models.UUIDField(null=True)
     table_name = models.TextField()
     row_id = models.UUIDField()
-    op = models.TextField(db_default="update", default="update")
+    operation = models.TextField(db_default="update", default="update")
     type = models.TextField(choices=Type.choices)
     status = models.TextField(choices=Status.choices, default=Status.OPEN, db_default=Status.OPEN)
     strategy = models.TextField(choices=Resolution.choices, default="manual", db_default="manual")

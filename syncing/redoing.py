@@ -33,11 +33,11 @@ def write(
     if strategy == "remote_wins":
         return
     if strategy == "merge":
-        if row is not None and remote is not None and conflict.op == "update":
+        if row is not None and remote is not None and conflict.operation == "update":
             chosen = merged(declaration, conflict, remote).values
             writing.update(writer, declaration, row, chosen)
         return
-    if strategy == "local_wins" and conflict.op == "delete":
+    if strategy == "local_wins" and conflict.operation == "delete":
         if row is not None:
             writing.delete(writer, declaration, row)
         return
@@ -48,7 +48,7 @@ def write(
         chosen = {column: value for column, value in conflict.local.items() if column in allowed}
     if row is not None:
         writing.update(writer, declaration, row, chosen)
-    elif conflict.op == "insert":
+    elif conflict.operation == "insert":
         _insert(writer, declaration, conflict, {**conflict.local, **chosen})
     else:
         writing.restore(writer, declaration, conflict.row_id, _last_image(declaration, conflict), chosen)

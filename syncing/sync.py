@@ -16,7 +16,7 @@ class ConflictSync(Synced):
         "user_id",
         "table_name",
         "row_id",
-        "op",
+        "operation",
         "type",
         "status",
         "strategy",

@@ -157,7 +157,7 @@ def test_a_dispute_is_settled_by_the_strategy_and_always_kept(
     now = stored(row)
     assert (now.title, now.description, now.status) == (title, description, "paused")
     kept = conflict_of(answer)
-    assert (kept.type, kept.fields, kept.op, kept.strategy) == (
+    assert (kept.type, kept.fields, kept.operation, kept.strategy) == (
         "same_column",
         ["title"],
         "update",
@@ -261,7 +261,7 @@ def test_a_delete_of_an_updated_row(strategy: str, status: str, there: bool, peo
     assert answer.result.status == status
     assert Session.objects.filter(pk=row.pk).exists() is there
     kept = conflict_of(answer)
-    assert (kept.type, kept.op, kept.fields, kept.local) == ("delete_updated", "delete", ["title"], {})
+    assert (kept.type, kept.operation, kept.fields, kept.local) == ("delete_updated", "delete", ["title"], {})
     assert (kept.base, kept.remote) == ({"title": "a"}, {"title": "theirs"})
 
 
@@ -317,7 +317,12 @@ def test_a_reference_to_a_row_that_was_deleted_meanwhile_keeps_what_was_written(
     answer = bob.insert("messages", {"session_id": str(pk), "role": "user", "content": "offline"})
     assert answer.result.status == "conflict"
     kept = conflict_of(answer)
-    assert (kept.type, kept.op, kept.fields, kept.row_id) == ("reference_gone", "insert", ["session_id"], answer.row_id)
+    assert (kept.type, kept.operation, kept.fields, kept.row_id) == (
+        "reference_gone",
+        "insert",
+        ["session_id"],
+        answer.row_id,
+    )
     assert kept.local["content"] == "offline"
     assert not Message.objects.filter(pk=answer.row_id).exists()
 

@@ -14,9 +14,8 @@ from rich.progress import DownloadColumn, Progress
 
 from conversations.formats import BadRecord, read_conversations
 from conversations.importing import Outcome, import_conversation, project_named
-from conversations.interruption import interruption
 from conversations.management.arguments import progress_bar, readable_file, user_by_email
-from syncing import acting
+from syncing import acting, interruption
 
 ORIGIN = "command import_conversations"
 

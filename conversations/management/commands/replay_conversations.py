@@ -14,11 +14,10 @@ from rich.progress import MofNCompleteColumn
 
 from conversations.formats import Conversation, read_conversations
 from conversations.importing import project_named
-from conversations.interruption import interruption
 from conversations.management.arguments import progress_bar, readable_file, user_by_email
 from conversations.models import Session
 from conversations.replaying import ORIGIN, replay
-from syncing import acting
+from syncing import acting, interruption
 
 if TYPE_CHECKING:
     from accounts.models import User

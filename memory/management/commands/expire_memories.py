@@ -8,10 +8,9 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from conversations.interruption import interruption
 from memory.models import Memory
 from memory.services import BATCH, delete_expired
-from syncing import acting
+from syncing import acting, interruption
 
 
 class Command(BaseCommand):
