@@ -48,7 +48,7 @@ export class Notices {
     return h(
       "li",
       { class: "notice", "data-id": conflict.id },
-      h("p", {}, about, h("span", { class: "sides" }, "Yours: ", h("q", {}, mine), ...(theirs === null ? [] : [" Theirs: ", h("q", {}, theirs)]))),
+      h("p", {}, about, h("span", { class: "sides" }, h("span", {}, "Yours: ", h("q", {}, mine)), theirs !== null && h("span", {}, "Theirs: ", h("q", {}, theirs)))),
       h("span", { class: "choices" }, button("Keep mine", "local_wins"), button("Keep theirs", "remote_wins")),
     );
   }
