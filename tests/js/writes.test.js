@@ -71,6 +71,12 @@ test("the values are those of the call, whatever the caller does with them after
   assert.deepEqual(messages.byId.get(id)?.tags, ["x"]);
 });
 
+test("half a character, which would make the frame unreadable, is replaced", async () => {
+  const { world, client } = await running();
+  client.insert("messages", { text: "🦜".slice(0, 1), more: [{ ["a\udc00"]: "🦜" }] });
+  assert.deepEqual((await sent(world))[0].mutations[0].values, { text: "\ufffd", more: [{ "a\ufffd": "🦜" }] });
+});
+
 test("a row without id or version is not taken for one", async () => {
   const { client } = await running();
   for (const bad of [undefined, { id: "a" }, { sync_version: 1 }, { id: "a", sync_version: "1" }]) {

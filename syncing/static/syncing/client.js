@@ -225,7 +225,7 @@ export class SyncClient {
       let delta = now === wire.seen ? deltas.get(state.subscriptions[wire.id]?.handle ?? "") : EVERYTHING;
       wire.seen = now;
       const { own } = wire;
-      wire.own = this.#engine.shown(wire.id).ids;
+      if (written || delta) wire.own = this.#engine.shown(wire.id).ids;
       if (written) delta = withRows(delta, own, wire.own);
       if (delta) for (const member of wire.members) touched.push([member, delta]);
     }

@@ -56,6 +56,8 @@ export class Writer {
   #group = null;
   /** @type {Observable<Waiting[]>} */
   pending = new Observable(/** @type {Waiting[]} */ ([]));
+  /** The queue that `pending` tells of. @type {readonly Write[]} */
+  #told = [];
 
   /** @param {import("./engine.js").Engine} engine @param {{now: () => number, random: () => number}} world */
   constructor(engine, world) {
@@ -109,7 +111,8 @@ export class Writer {
       this.#live.delete(result.id);
     }
     const { queue } = this.#engine.state;
-    if (queue.length === 0 && this.pending.value.length === 0) return;
+    if (queue === this.#told) return;
+    this.#told = queue;
     for (const { id, sent } of queue) this.#live.get(id)?.status.set(sent ? "sent" : "queued");
     this.pending.set(queue.map(({ id, table, op, row, values, sent }) => ({ id, table, op, row, values, sent })));
   }
@@ -134,8 +137,18 @@ export class Writer {
   }
 }
 
-/** The values as the server will read them, whatever the caller does with theirs afterwards. @param {Record<string, unknown>} values @returns {Record<string, any>} */
-const plain = (values) => JSON.parse(JSON.stringify(values));
+/**
+ * The values as the server will read them, whatever the caller does with theirs afterwards. Half a character, which a
+ * text that was cut may end with, would make the whole frame unreadable.
+ * @param {Record<string, unknown>} values @returns {Record<string, any>}
+ */
+const plain = (values) => JSON.parse(JSON.stringify(values), (_key, value) => (typeof value === "string" ? value.toWellFormed() : isRecord(value) ? wellNamed(value) : value));
+
+/** @param {any} value */
+const isRecord = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** @param {Record<string, any>} value */
+const wellNamed = (value) => Object.fromEntries(Object.entries(value).map(([name, each]) => [name.toWellFormed(), each]));
 
 /** Of a row that only this client has, the server has no version yet. @param {Row} row */
 function baseOf(row) {
