@@ -194,9 +194,9 @@ class MutationReceipt(models.Model):
 class SyncConflict(SyncedModel):
     """A write that met another one and could not be merged by rule. It lies in the scope of the user who wrote.
 
-    operation, local: what the client wanted of the row. base: what it knew of these columns, NULL where the log does not
-    reach back so far. remote: what the server had at `shown_at`, and remote_version as which version; NULL where there
-    was no row. Of these only `local` leaves the server with the conflict.
+    operation, local: what the client wanted of the row. base: what it knew of these columns, NULL where the log does
+    not reach back so far. remote: what the server had at `shown_at`, and remote_version as which version; NULL where
+    there was no row. Of these only `local` leaves the server with the conflict.
     """
 
     class Type(models.TextChoices):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -34,9 +34,13 @@ class Swept:
 
 
 def sweep(
-    strategy: Strategy | None = None, older_than: timedelta | None = None, *, dry_run: bool = False
-) -> Iterator[Swept]:
-    """Goes through the open conflicts, each in a transaction of its own; gives the figures so far after each.
+    strategy: Strategy | None = None,
+    older_than: timedelta | None = None,
+    *,
+    dry_run: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> Swept:
+    """Goes through the open conflicts, each in a transaction of its own, until `stop` says so.
 
     What is not in dispute any more is closed, what the deletion of its row made moot expires, and the rest is resolved
     by `strategy`, if there is one and the conflict is old enough.
@@ -44,6 +48,8 @@ def sweep(
     swept = Swept()
     before = timezone.now() - older_than if older_than else None
     for conflict in _open_conflicts():
+        if stop():
+            break
         chosen = strategy if before is None or conflict.created_at <= before else None
         try:
             verdict = _sweep_one(conflict, chosen, dry_run)
@@ -58,8 +64,7 @@ def sweep(
             swept.expired += 1
         else:
             swept.closed += 1
-        yield swept
-    yield swept
+    return swept
 
 
 def _open_conflicts() -> Iterator[SyncConflict]:

@@ -4,10 +4,11 @@ import django.db.models.deletion
 import django.db.models.functions.datetime
 import pgtrigger.compiler
 import pgtrigger.migrations
-import syncing.fields
-import syncing.triggers
 from django.conf import settings
 from django.db import migrations, models
+
+import syncing.fields
+import syncing.triggers
 
 
 class Migration(migrations.Migration):

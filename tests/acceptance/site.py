@@ -28,12 +28,12 @@ PATIENCE = 30.0
 
 
 class ServerProcess:
-    """`manage.py serve`, or the same with shorter times (see `hasty`)."""
+    """`manage.py serve`, or the same with shorter times (see `hasty`) or a certain end (see `doomed`)."""
 
-    def __init__(self, database_url: str, local_dir: Path, *, hasty: bool = False, **variables: str) -> None:
+    def __init__(self, database_url: str, local_dir: Path, *, like: str | None = None, **variables: str) -> None:
         self.port = free_port()
         self.local_dir = local_dir
-        script = [str(ROOT / "tests" / "acceptance" / "hasty.py")] if hasty else [str(ROOT / "manage.py"), "serve"]
+        script = [str(ROOT / "tests" / "acceptance" / f"{like}.py")] if like else [str(ROOT / "manage.py"), "serve"]
         self._command = [sys.executable, *script, "--port", str(self.port)]
         self._env = environment(local_dir, DATABASE_URL=database_url, **variables)
         self.output: list[str] = []
@@ -123,10 +123,12 @@ class Site:
     folder: Path
     servers: list[ServerProcess] = field(default_factory=list)
 
-    def serve(self, *, hasty: bool = False, **variables: str) -> ServerProcess:
-        """A server more. They share the key that signs cookies."""
+    def serve(self, *, hasty: bool = False, doom: str | None = None, **variables: str) -> ServerProcess:
+        """A server more. They share the key that signs cookies. doom: where it kills itself, as `doomed` has it."""
+        like = "doomed" if doom else "hasty" if hasty else None
+        variables = variables | ({"CLAUDIA_TESTS_DOOM": doom} if doom else {})
         variables = {"SECRET_KEY": "of-all-servers-of-this-site-" + "k" * 40, "LOG_LEVEL": "INFO"} | variables
-        server = ServerProcess(self.database_url, self.folder / f"server{len(self.servers)}", hasty=hasty, **variables)
+        server = ServerProcess(self.database_url, self.folder / f"server{len(self.servers)}", like=like, **variables)
         self.servers.append(server)
         return server.start()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import connection
@@ -121,8 +122,6 @@ def test_an_own_later_write_is_not_undone_by_an_earlier_one_that_comes_late(peop
 
 def _id_before() -> str:
     """An id that was minted a minute ago."""
-    from uuid import UUID
-
     now = uuid7().int
     return str(UUID(int=now - (60_000 << 80)))
 

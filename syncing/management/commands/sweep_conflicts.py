@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand
 
 from syncing.interruptions import interruption
 from syncing.management.arguments import age
-from syncing.sweeping import Swept, sweep
+from syncing.sweeping import sweep
 
 
 class Command(BaseCommand):
@@ -27,12 +27,10 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        swept = Swept()
+        strategy, older_than, dry_run = options["strategy"], options["older_than"], options["dry_run"]
         with interruption() as asked_to_stop:
-            for swept in sweep(options["strategy"], options["older_than"], dry_run=options["dry_run"]):
-                if asked_to_stop.is_set():
-                    break
-        would = "would be " if options["dry_run"] else ""
+            swept = sweep(strategy, older_than, dry_run=dry_run, stop=asked_to_stop.is_set)
+        would = "would be " if dry_run else ""
         self.stdout.write(f"{swept.closed:,} {would}closed, {swept.expired:,} {would}expired")
         for id_, why in swept.failed.items():
             self.stdout.write(f"could not resolve {id_}: {why}")
