@@ -150,18 +150,17 @@ def test_a_title_that_somebody_else_changed_too_waits_for_its_writer_to_decide(
 
 
 def test_a_message_that_is_refused_is_told_and_given_back(tab: Tab, site: Site, cast: Cast) -> None:
-    project = site.project(cast.mallory, "Shared for now")
-    session = site.session(cast.mallory, project, "Volcano")
-    grant = site.share(project, cast.alice, "editor")
-    tab.lines.filter(has_text="Volcano").click()
+    tab.open(cast.session)
     expect(tab.words).to_be_visible()
-    tab.page.evaluate("() => { window.words = document.getElementById('words'); words.value = 'Too late'; }")
-    with site.atomic():
-        site.update("collaborators", grant, role="viewer")
-        # The page learns of it only after it has sent.
-        tab.page.evaluate("() => words.form.requestSubmit()")
-        expect(tab.entries).to_have_count(1)
-    expect(tab.page.get_by_role("alert").filter(has_text="“Too late” was not saved")).to_be_visible()
+    refused = "a text\0 that no database holds"
+    tab.words.evaluate("(words, text) => { words.value = text; words.form.requestSubmit(); }", refused)
+    alert = tab.page.get_by_role("alert").filter(has_text="was not saved")
+    expect(alert).to_be_visible()
+    expect(tab.entries).to_have_count(0)
+    expect(tab.words).to_have_value(refused)
+    alert.get_by_role("button", name="Dismiss").click()
+    expect(tab.page.locator("#notices")).to_be_hidden()
+    assert messages(site, cast.session) == []
 
 
 def test_who_may_only_read_is_offered_nothing_to_write(desk: Desk, site: Site, cast: Cast) -> None:

@@ -29,7 +29,7 @@ export function describe(conflict, row) {
   const fields = conflict.fields ?? [];
   const named = row && nameOf(row) ? ` “${shown(nameOf(row))}”` : "";
   const about = `The ${thing(conflict.table_name)}${named} was changed by somebody else, too`;
-  const list = (/** @type {Row} */ from) => fields.filter((/** @type {string} */ field) => field in from).map((/** @type {string} */ field) => shown(from[field])).join(", ");
+  const list = (/** @type {Row} */ from) => fields.flatMap((/** @type {string} */ field) => (field in from ? [shown(from[field])] : [])).join(", ");
   if (conflict.operation === "delete") return { about, mine: "deleted", theirs: row ? "kept" : null };
   return { about, mine: list(conflict.local ?? {}), theirs: row ? list(row) : null };
 }

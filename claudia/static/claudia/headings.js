@@ -30,10 +30,16 @@ export function sessionHeading({ session, project, agent, people, pending, renam
       "div",
       { class: "heading-line" },
       h("h1", {}, titleOf(session)),
-      rename && h("button", { class: "button quiet rename-begin", type: "button", "aria-keyshortcuts": "r", onclick: rename }, "Rename"),
+      rename &&
+        h("button", { class: "button quiet rename-begin", type: "button", "aria-keyshortcuts": "r", onclick: rename }, "Rename"),
       h("span", { class: "badge", "data-status": session.status }, STATUS[session.status] ?? session.status),
     ),
-    h("p", { class: "facts" }, pending && h("span", { class: "waiting" }, "not saved yet"), ...facts.filter(Boolean).map((fact) => h("span", {}, fact))),
+    h(
+      "p",
+      { class: "facts" },
+      pending && h("span", { class: "waiting" }, "not saved yet"),
+      ...facts.filter(Boolean).map((fact) => h("span", {}, fact)),
+    ),
     people.length > 1 &&
       h(
         "ul",

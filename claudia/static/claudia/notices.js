@@ -29,7 +29,9 @@ export class Notices {
 
   /** @param {readonly Row[]} conflicts @param {(table: string, id: string) => Row | undefined} find a row, if it is at hand */
   show(conflicts, find) {
-    const disputes = [...conflicts].sort((a, b) => (a.id < b.id ? -1 : 1)).map((conflict) => ({ conflict, dispute: describe(conflict, find(conflict.table_name, conflict.row_id)) }));
+    const disputes = [...conflicts]
+      .sort((a, b) => (a.id < b.id ? -1 : 1))
+      .map((conflict) => ({ conflict, dispute: describe(conflict, find(conflict.table_name, conflict.row_id)) }));
     // Drawn anew only when something differs: somebody may be about to press a button in it.
     const stamp = JSON.stringify([disputes, [...this.#refused]]);
     if (stamp === this.#stamp) return;
@@ -48,7 +50,17 @@ export class Notices {
     return h(
       "li",
       { class: "notice", "data-id": conflict.id },
-      h("p", {}, about, h("span", { class: "sides" }, h("span", {}, "Yours: ", h("q", {}, mine)), theirs !== null && h("span", {}, "Theirs: ", h("q", {}, theirs)))),
+      h(
+        "p",
+        {},
+        about,
+        h(
+          "span",
+          { class: "sides" },
+          h("span", {}, "Yours: ", h("q", {}, mine)),
+          theirs !== null && h("span", {}, "Theirs: ", h("q", {}, theirs)),
+        ),
+      ),
       h("span", { class: "choices" }, button("Keep mine", "local_wins"), button("Keep theirs", "remote_wins")),
     );
   }
@@ -59,6 +71,7 @@ export class Notices {
       this.#refused.delete(id);
       draw();
     };
-    return h("li", { class: "notice refused", role: "alert" }, h("p", {}, text), h("button", { class: "button quiet", type: "button", onclick: dismiss }, "Dismiss"));
+    const button = h("button", { class: "button quiet", type: "button", onclick: dismiss }, "Dismiss");
+    return h("li", { class: "notice refused", role: "alert" }, h("p", {}, text), button);
   }
 }

@@ -69,7 +69,9 @@ const renaming = new Renaming(
     soon();
   },
 );
-const composer = new Composer(byId("composer"), (session, content) => client.insert("messages", { session_id: session, role: "user", content }));
+const composer = new Composer(byId("composer"), (session, content) =>
+  client.insert("messages", { session_id: session, role: "user", content }),
+);
 const notices = new Notices(byId("notices"), (conflict, strategy) => client.resolve(conflict, strategy));
 const shell = bindShell({ tree, conversation, onfind: () => drawTree(), onwrite: () => composer.focus(), onrename: () => rename() });
 
@@ -103,7 +105,8 @@ function draw() {
   drawTree();
   drawHeading();
   if (changedThread) drawThread();
-  notices.show(conflicts.rows, (table, id) => ({ sessions, projects, agents })[table]?.byId.get(id) ?? threads.get(open ?? "")?.byId.get(id));
+  const thread = threads.get(open ?? "");
+  notices.show(conflicts.rows, (table, id) => ({ sessions, projects, agents, messages: thread })[table]?.byId.get(id));
 }
 
 function drawTree() {
@@ -166,7 +169,10 @@ function rename() {
   if (session && mayWrite(session, collaborators.rows, user)) renaming.begin(session);
 }
 
-/** A write was not taken: say so, and give back what would be a pity to lose. @param {import("../syncing/model.js").Write} write @param {string} reason */
+/**
+ * A write was not taken: say so, and give back what would be a pity to lose.
+ * @param {import("../syncing/model.js").Write} write @param {string} reason
+ */
 function refused(write, reason) {
   notices.refuse(write, reason);
   if (write.table === "messages" && write.op === "insert") composer.giveBack(write.values.session_id, write.values.content);

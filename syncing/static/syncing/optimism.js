@@ -64,5 +64,7 @@ function belongs(draft, isHeld, written, { columns, matches }) {
 }
 
 /** @param {Row} row @param {string[]} columns @returns {Row} */
-const pick = (row, columns) =>
-  /** @type {Row} */ (Object.fromEntries(["id", "sync_version", ...columns].filter((column) => column in row).map((column) => [column, row[column]])));
+function pick(row, columns) {
+  const held = ["id", "sync_version", ...columns].filter((column) => column in row);
+  return /** @type {Row} */ (Object.fromEntries(held.map((column) => [column, row[column]])));
+}

@@ -22,8 +22,10 @@ export class FrameError extends Error {}
  * @typedef {{frame_bytes: number, mutations_per_frame: number, frames_per_second: number, mutations_per_second: number}} Limits
  * @typedef {"insert" | "update" | "delete"} Op
  * @typedef {"local_wins" | "remote_wins" | "merge" | "manual"} Strategy
- * @typedef {{id: string, table: string, op: Op, row: string, values: Record<string, any>, base: number | null, strategy?: Strategy}} Mutation
- * @typedef {{id: string, row: string, base: number | null, resolve: {strategy: Strategy, values?: Record<string, any>} | null}} Resolution of the conflict `row`
+ * @typedef {{id: string, table: string, op: Op, row: string, values: Record<string, any>, base: number | null,
+ *            strategy?: Strategy}} Mutation
+ * @typedef {{id: string, row: string, base: number | null,
+ *            resolve: {strategy: Strategy, values?: Record<string, any>} | null}} Resolution of the conflict `row`
  * @typedef {{code: string, message: string, fields?: Record<string, string[]>}} Problem
  * @typedef {{id: string, status: "applied" | "merged" | "conflict" | "rejected", version?: number, row?: Record<string, any>,
  *            conflict?: string, replayed?: boolean, error?: Problem}} Result
@@ -101,7 +103,13 @@ export const mutation = ({ id, table, op, row, values, base, strategy }) => ({
 export const mutate = (mutations, atomic = false) => ({ type: "mutate", mutations: mutations.map(mutation), ...(atomic && { atomic }) });
 
 /** @param {Resolution} resolution */
-export const resolve = ({ id, row, base, resolve }) => ({ type: "resolve", id, conflict: row, ...resolve, ...(base !== null && { version: base }) });
+export const resolve = ({ id, row, base, resolve: how }) => ({
+  type: "resolve",
+  id,
+  conflict: row,
+  ...how,
+  ...(base !== null && { version: base }),
+});
 
 /** @param {string} cursor */
 export const ack = (cursor) => ({ type: "ack", cursor });

@@ -115,7 +115,10 @@ export function flush(state) {
   return [{ ...state, queue, hold: "pace" }, [{ type: "send", frame }, { type: "timer", name: "pace", ms }]];
 }
 
-/** What goes in the next frame: a group, a resolution, or as many single writes as it holds. @param {State} state @returns {Write[]} */
+/**
+ * What goes in the next frame: a group, a resolution, or as many single writes as it holds.
+ * @param {State} state @returns {Write[]}
+ */
 function next({ queue, limits }) {
   const waiting = queue.filter((write) => !write.sent);
   const busy = new Set(queue.filter((write) => write.sent).map(({ row }) => row));
@@ -140,7 +143,8 @@ function next({ queue, limits }) {
 }
 
 /** @param {Write[]} batch */
-const frameOf = (batch) => (batch[0]?.resolve ? frames.resolve(batch[0]) : frames.mutate(batch, batch.length > 0 && batch[0].group !== null));
+const frameOf = (batch) =>
+  batch[0]?.resolve ? frames.resolve(batch[0]) : frames.mutate(batch, batch.length > 0 && batch[0].group !== null);
 
 const encoder = new TextEncoder();
 
@@ -151,8 +155,8 @@ const size = (value) => encoder.encode(JSON.stringify(value)).length;
 export function answered(state, result) {
   const write = state.queue.find(({ id }) => id === result.id);
   if (!write) return [state, []]; // it was sent twice, and this is the second answer
-  if (result.status === "rejected" && frames.isTransient(result.error?.code ?? "")) return failed(state, write, /** @type {frames.Problem} */ (result.error));
-  return settle(state, write, result);
+  const { status, error } = result;
+  return status === "rejected" && error && frames.isTransient(error.code) ? failed(state, write, error) : settle(state, write, result);
 }
 
 /**
@@ -185,7 +189,10 @@ function drop(state, write, error) {
   return [{ ...unsent(next), hold: state.hold }, [...effects, { type: "soon" }]];
 }
 
-/** Writes that were not taken, and what stands or falls with them. @param {State} state @param {Write[]} writes @param {frames.Problem} error @returns {Next} */
+/**
+ * Writes that were not taken, and what stands or falls with them.
+ * @param {State} state @param {Write[]} writes @param {frames.Problem} error @returns {Next}
+ */
 function settleWhole(state, writes, error) {
   const groups = new Set(writes.flatMap(({ group }) => group ?? []));
   const mates = state.queue.filter((write) => groups.has(write.group ?? "") && !writes.some(({ id }) => id === write.id));
@@ -194,7 +201,10 @@ function settleWhole(state, writes, error) {
   return [last, [...effects, ...more]];
 }
 
-/** Everything unanswered is sent again when some time has passed. @param {State} state @param {number} [retry_after] in seconds @returns {Next} */
+/**
+ * Everything unanswered is sent again when some time has passed.
+ * @param {State} state @param {number} [retry_after] in seconds @returns {Next}
+ */
 function later(state, retry_after) {
   return [{ ...unsent(state), hold: "retry" }, [{ type: "timer", name: "resend", ms: frames.retryMs(retry_after) }]];
 }

@@ -10,7 +10,7 @@ import { Observable } from "./observable.js";
  * @typedef {import("./model.js").Write} Write
  * @typedef {{strategy?: import("./protocol.js").Strategy}} How what to do if others changed the same; by default what the
  *   table declares
- * @typedef {{id: string, table: string, op: import("./protocol.js").Op, row: string, values: Record<string, any>, sent: boolean}} Waiting
+ * @typedef {Pick<Write, "id" | "table" | "op" | "row" | "values" | "sent">} Waiting
  */
 
 /** Writes that may wait for their results at a time. */
@@ -27,7 +27,10 @@ export class QueueFull extends Error {
 export class Mutation {
   /** queued, sent, and then what became of it. @type {Observable<"queued" | "sent" | Result["status"]>} */
   status = new Observable(/** @type {"queued" | "sent" | Result["status"]} */ ("queued"));
-  /** The result, whatever it is. It never comes if the client is closed before: the next page sends what is stored. @type {Promise<Result>} */
+  /**
+   * The result, whatever it is. It never comes if the client is closed before: the next page sends what is stored.
+   * @type {Promise<Result>}
+   */
   done;
   /** @type {(result: Result) => void} */
   #resolve = () => {};
@@ -82,12 +85,13 @@ export class Writer {
     return this.#write({ table, op: "delete", row: row.id, values: {}, base: baseOf(row), seen: {} }, how);
   }
 
-  /** @param {Row} conflict @param {import("./protocol.js").Strategy} strategy @param {Record<string, unknown>} [values] */
-  resolve(conflict, strategy, values) {
+  /** @param {Row} conflict @param {import("./protocol.js").Strategy} strategy @param {Record<string, unknown>} [chosen] */
+  resolve(conflict, strategy, chosen) {
     if (this.#group) throw new Error("A conflict is not resolved within an atomic group.");
-    const resolve = { strategy, ...(values && { values: plain(values) }) };
+    const resolve = { strategy, ...(chosen && { values: plain(chosen) }) };
     // Until the server has decided, the conflict is shown as what it will be.
-    return this.#write({ table: "conflicts", op: "update", row: conflict.id, values: { status: "resolved" }, base: baseOf(conflict), seen: {}, resolve });
+    const values = { status: "resolved" };
+    return this.#write({ table: "conflicts", op: "update", row: conflict.id, values, base: baseOf(conflict), seen: {}, resolve });
   }
 
   /** @param {() => void} write @returns {Mutation[]} */
@@ -119,8 +123,9 @@ export class Writer {
 
   /** @param {Pick<Write, "table" | "op" | "row" | "values" | "base" | "seen"> & {resolve?: Write["resolve"]}} what @param {How} [how] */
   #write(what, { strategy } = {}) {
+    const id = this.#mint();
     /** @type {Write} */
-    const write = { id: this.#mint(), client: "", user: null, group: null, resolve: null, sent: false, failures: 0, ...what, ...(strategy && { strategy }) };
+    const write = { id, client: "", user: null, group: null, resolve: null, sent: false, failures: 0, ...what, ...(strategy && { strategy }) };
     const mutation = new Mutation(write.id, write.row);
     if (this.#group) this.#group.push([write, mutation]);
     else this.#enqueue([[write, mutation]]);
@@ -142,13 +147,12 @@ export class Writer {
  * text that was cut may end with, would make the whole frame unreadable.
  * @param {Record<string, unknown>} values @returns {Record<string, any>}
  */
-const plain = (values) => JSON.parse(JSON.stringify(values), (_key, value) => (typeof value === "string" ? value.toWellFormed() : isRecord(value) ? wellNamed(value) : value));
-
-/** @param {any} value */
-const isRecord = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
-
-/** @param {Record<string, any>} value */
-const wellNamed = (value) => Object.fromEntries(Object.entries(value).map(([name, each]) => [name.toWellFormed(), each]));
+const plain = (values) =>
+  JSON.parse(JSON.stringify(values), (_name, value) => {
+    if (typeof value === "string") return value.toWellFormed();
+    if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+    return Object.fromEntries(Object.entries(value).map(([name, each]) => [name.toWellFormed(), each]));
+  });
 
 /** Of a row that only this client has, the server has no version yet. @param {Row} row */
 function baseOf(row) {

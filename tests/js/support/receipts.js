@@ -29,10 +29,12 @@ export class Receipts {
     if (op === "insert" ? held : !held) return refuse(op === "insert" ? "invalid" : "not_found");
     if (!server.now.scopes.has(held?.scope ?? "p:1")) return refuse("not_found");
     if (op !== "insert" && !(base <= held.version)) return refuse("invalid");
-    if (op !== "insert" && base < held.version && server.random.chance(0.3)) return this.#answer(id, { status: "conflict", conflict: `c-${id}` });
-    const version = server.write(row, op === "delete" ? null : { scope: "p:1", kind: "red", text: "", ...held, ...values, id: row });
+    const isBehind = op !== "insert" && base < held.version;
+    if (isBehind && server.random.chance(0.3)) return this.#answer(id, { status: "conflict", conflict: `c-${id}` });
+    const written = { scope: "p:1", kind: "red", text: "", ...held, ...values, id: row };
+    const version = server.write(row, op === "delete" ? null : written);
     this.applied.set(id, (this.applied.get(id) ?? 0) + 1);
-    return this.#answer(id, { status: op === "insert" || base === held.version ? "applied" : "merged", version });
+    return this.#answer(id, { status: isBehind ? "merged" : "applied", version });
   }
 
   #answer(id, members) {
