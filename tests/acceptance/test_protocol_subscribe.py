@@ -253,13 +253,9 @@ async def test_a_row_enters_and_leaves_a_shape_as_it_changes(server: ServerProce
 
 
 LATER = {
-    "mutate": {"mutations": [{"id": "0199c3a0-0000-7000-8000-000000000001", "table": "memory", "op": "delete",
-                              "row": "0199c3a0-0000-7000-8000-000000000002", "base": 1}]},
-    "resolve": {"id": "0199c3a0-0000-7000-8000-000000000001", "conflict": "0199c3a0-0000-7000-8000-000000000002",
-                "strategy": "merge"},
     "watch": {"topic": "status"},
     "metric": {"name": "api_response_time", "value": 150, "unit": "ms"},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("type_", LATER)
