@@ -39,7 +39,7 @@ def changed_since(
             return Since(reached=False)  # the log has a hole here: it was pruned
         reached = event.version or 0
         if not _own(event, writer, mutation):
-            for column in old.keys() - STAMPS:
+            for column in old.keys() & declaration.columns.keys() - STAMPS:
                 before.setdefault(column, old[column])
     return Since(before) if reached == version else Since(reached=False)
 

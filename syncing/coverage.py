@@ -6,8 +6,11 @@ All of it in the event loop.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
+
+from msgspec import UNSET, structs
 
 from syncing.connections import Connection, State
 from syncing.cursor import Cursor
@@ -28,8 +31,13 @@ class Coverage:
         self._waiting: set[tuple[int, asyncio.Future[Cursor]]] = set()
 
     def tell(self, connection: Connection, answer: Answer) -> None:
-        """The answer, once the connection's cursor covers its write; those about one row in their order."""
+        """The answer, once the connection's cursor covers its write; those about one row in their order.
+
+        Without the row for a client that does not read: it is told of it by its shapes, when it does.
+        """
         if not connection.closed:
+            if connection.link.paused:
+                answer = replace(answer, result=structs.replace(answer.result, row=UNSET))
             self._pending.setdefault(connection, []).append(answer)
             self.look_at(connection)
 

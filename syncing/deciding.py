@@ -149,7 +149,8 @@ class Decision:
         event = self.writer.reads_deleted(self.declaration.db_table, self.mutation.row)
         if event is None:
             raise NotFound
-        row = values.loads(event.before or "{}")
+        image = values.loads(event.before or "{}")
+        row = {column: image.get(column) for column in self.declaration.columns}  # as it is declared by now
         ghost = self.declaration.model(id=self.mutation.row, scope=event.old_scope or "")
         inputs.put(self.declaration, ghost, row)
         self.writer.judge(self.declaration, ghost)

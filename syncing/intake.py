@@ -38,6 +38,8 @@ Job = tuple[Sequence[Mutation | Resolve], Callable[[], list[Answer]]]
 
 #: Mutations of one client that wait for their turn; more are refused.
 MOST_WAITING = 1_000
+#: Ids of clients cost nothing: all of a user's together write at most so many times what one may.
+CLIENTS_OF_A_USER = 10
 TRY_AGAIN = 1.0
 
 
@@ -58,6 +60,8 @@ class Intake:
         self._lines: dict[tuple[str, UUID], Line] = {}
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._limit = rate_limit(settings.SYNC_MUTATIONS_PER_SECOND, settings.SYNC_MUTATIONS_PER_FRAME)
+        per_user = settings.SYNC_MUTATIONS_PER_SECOND * CLIENTS_OF_A_USER
+        self._user_limit = rate_limit(per_user, settings.SYNC_MUTATIONS_PER_FRAME)
 
     def close(self) -> None:
         """No more threads; what they are at, they finish."""
@@ -69,7 +73,11 @@ class Intake:
             raise TooLarge(f"At most {settings.SYNC_MUTATIONS_PER_FRAME} mutations are taken at once.")
         line = self._lines.get((user, client))
         waiting = line.waiting if line else 0
-        if waiting + count > MOST_WAITING or not self._limiter.hit(self._limit, user, str(client), cost=count):
+        if (
+            waiting + count > MOST_WAITING
+            or not self._limiter.hit(self._limit, user, str(client), cost=count)
+            or not self._limiter.hit(self._user_limit, user, cost=count)
+        ):
             raise RateLimited("Too many mutations in too short a time.")
 
     def retry_after(self, user: str, client: UUID) -> float:

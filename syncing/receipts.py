@@ -33,6 +33,10 @@ FINISH = """
 """
 
 
+#: Characters of a row that an answer shows; larger ones come by the client's shapes alone.
+LARGEST_SHOWN = 256 * 1024
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a client is told of a mutation. xid: the transaction that its cursor must cover first; None for none."""
@@ -131,11 +135,12 @@ def result_of(mutation: UUID, ended: Ended, row: str | None = None, *, replayed:
 
 
 def shown(writer: Writer, table: str, row_id: UUID) -> str | None:
-    """A row as JSON text, if the writer reads it."""
+    """A row as JSON text, if the writer reads it and it is not too large."""
     declaration = declarations().get(table)
     if declaration is None or not writer.readable(declaration.model._base_manager.filter(pk=row_id)).exists():
         return None
-    return wire_text(declaration, row_id)
+    text = wire_text(declaration, row_id)
+    return text if text and len(text) <= LARGEST_SHOWN else None
 
 
 def digest_of(mutation: Mutation | Resolve) -> str:

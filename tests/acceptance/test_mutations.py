@@ -158,6 +158,46 @@ async def test_a_group_is_written_whole_or_not_at_all(server: ServerProcess, sit
         ]  # fmt: skip
 
 
+async def test_copies_that_race_over_two_servers_are_applied_once(
+    server: ServerProcess, site: Site, cast: Cast
+) -> None:
+    other = await asyncio.to_thread(site.serve)
+    one = client(server, cast.alice)
+    two = client(other, cast.alice, installation=one.installation)
+    async with one, two:
+        for n in range(10):
+            copy = insert("messages", session_id=cast.session, role="user", content=str(n))
+            (first,), (second,) = await asyncio.gather(one.results(copy), two.results(copy))
+            assert sorted([first.get("replayed", False), second.get("replayed", False)]) == [False, True]
+            assert first["version"] == second["version"]
+    assert site.sql("SELECT total_messages FROM sessions WHERE id = %s", cast.session) == [(10,)]
+    await asyncio.to_thread(other.stop)
+
+
+async def test_who_resumes_hears_of_a_write_after_the_step_that_brings_it(
+    server: ServerProcess, site: Site, cast: Cast
+) -> None:
+    async with client(server, cast.alice) as alice:
+        await alice.subscribe(memory="memory")
+        made = insert("memory", key="k", type="user_preference", user_id=cast.alice.id)
+        at = await alice.mutate(made)
+        await alice.next("result", after=at, id=made["id"])
+        lost = update("memory", made["row"], alice.rows("memory")[made["row"]]["sync_version"], summary="lost answer")
+        alice.cut()
+    site.memory("meanwhile", user_id=cast.alice.id)
+    again = client(server, cast.alice, installation=alice.installation, replica=alice.replica)
+    async with again:
+        at = await again.mutate(lost)  # before it has subscribed: there is no cursor to wait for
+        await again.next("result", after=at, id=lost["id"])
+        stored = again.replica.stored_shape("memory")
+        subscription = {"id": "memory", "table": "memory", "shape": stored}
+        at = await again.send("subscribe", subscriptions=[subscription], **again.replica.resume())
+        await again.mutate(lost)
+        result = await again.next("result", after=at, id=lost["id"])
+        assert result["replayed"] is True
+        assert changed_at(again, made["row"], result["version"]) < again.frames.index(result)
+
+
 # -- bad input ---------------------------------------------------------------------------------------------------------
 
 

@@ -73,3 +73,15 @@ async def test_of_two_processes_that_start_on_a_restored_database_one_discards()
             await one.recorder.has(row)
             await two.recorder.has(row)
             assert one.recorder.breaks == two.recorder.breaks == 0
+
+
+async def test_receipts_are_kept_without_the_transactions_of_another_cluster() -> None:
+    async with connected() as (database,):
+        await database.execute("INSERT INTO users (email) VALUES ('alice@example.org')")
+        await database.execute(
+            "INSERT INTO sync_receipts (user_id, client, mutation, digest, table_name, row_id, status, xid)"
+            " SELECT id, id, id, '', 'memory', id, 'applied', 9007199254740991 FROM users"
+        )
+        await restore_from_elsewhere(database)
+        async with following():
+            assert await ask(database, "SELECT xid IS NULL FROM sync_receipts") is True

@@ -123,6 +123,18 @@ def test_a_large_frame_of_many_mutations_is_read() -> None:
     assert len(frame.mutations) == 1_000
 
 
+@pytest.mark.parametrize("atomic", [False, True])
+def test_a_mutation_that_cannot_be_read_leaves_the_others_alone_unless_they_are_a_group(atomic: bool) -> None:
+    good = {"id": str(ROW), "table": "memory", "op": "delete", "row": str(ROW), "base": 1}
+    bad = {"id": "bad", "table": "memory", "op": "delete", "row": 5}
+    text = json.dumps({"type": "mutate", "mutations": [good, bad], "atomic": atomic})
+    frame, errors = protocol.parse_each(text)
+    assert isinstance(frame, frames.Mutate)
+    assert [one.id for one in frame.mutations] == ([] if atomic else [ROW])
+    assert [error.ref for error in errors] == ["bad"]
+    assert "`$.mutations[1]" in str(errors[0])
+
+
 @given(st.text() | st.binary())
 def test_whatever_is_sent_is_a_frame_or_a_bad_frame(text: str | bytes) -> None:
     with pytest.raises(BadFrame):

@@ -1,0 +1,148 @@
+"""Mutations in line: each client's in their order, clients beside each other, refused together where they must be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+import pytest_asyncio
+from channels.db import database_sync_to_async
+from pytest_django import Settings
+
+from syncing import intake, mutations, transactions
+from syncing.databases import conninfo
+from syncing.exceptions import RateLimited, SyncError, TooLarge
+from syncing.frames import Mutation
+from syncing.intake import Intake
+from syncing.receipts import Answer
+from tests.factories import SessionFactory, UserFactory
+from tests.writing import mutation
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest_asyncio.fixture
+async def line() -> AsyncIterator[Intake]:
+    """An intake of its own."""
+    one = Intake()
+    yield one
+    one.close()
+
+
+class Teller:
+    """Keeps what became of mutations, in the order in which it was told."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[tuple[UUID, Answer | SyncError]] = []
+
+    def __call__(self, id_: UUID, outcome: Answer | SyncError) -> None:
+        self.outcomes.append((id_, outcome))
+
+    @property
+    def words(self) -> list[str]:
+        """applied, rejected, … or the code of the error."""
+        return [one.result.status if isinstance(one, Answer) else one.code for _, one in self.outcomes]
+
+
+def session() -> Any:
+    """A session, as its owner's client knows it."""
+    row = SessionFactory(user=UserFactory())
+    row.refresh_from_db()
+    return row
+
+
+def title(row: Any, text: str) -> Mutation:
+    """A new title for a session."""
+    return mutation("update", "sessions", row.pk, {"title": text}, base=row.sync_version)
+
+
+async def test_what_waits_behind_a_failure_comes_again_with_it(line: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transactions, "BEGIN", transactions.BEGIN.replace("3s", "200ms"))
+    row = await database_sync_to_async(session)()
+    user, client = str(row.user_id), uuid4()
+    wanted = [title(row, "first"), title(row, "second")]
+    later = [title(row, "third")]
+    tell = Teller()
+    async with await psycopg.AsyncConnection.connect(conninfo("psql")) as psql:
+        await psql.execute("SELECT FROM sessions WHERE id = %s FOR UPDATE", [row.pk])
+        await asyncio.gather(line.apply(user, client, wanted, tell), line.apply(user, client, later, tell))
+    assert tell.words == ["unavailable"] * 3
+    await line.apply(user, client, [*wanted, *later], tell)
+    assert tell.words[3:] == ["applied"] * 3
+    assert [id_ for id_, _ in tell.outcomes[3:]] == [one.id for one in (*wanted, *later)]
+    await database_sync_to_async(row.refresh_from_db)()
+    assert row.title == "third"
+
+
+async def test_a_client_that_waits_does_not_hold_up_another(line: Intake) -> None:
+    one, other = await database_sync_to_async(session)(), await database_sync_to_async(session)()
+    waits, goes = Teller(), Teller()
+    async with await psycopg.AsyncConnection.connect(conninfo("psql")) as psql:
+        await psql.execute("SELECT FROM sessions WHERE id = %s FOR UPDATE", [one.pk])
+        task = asyncio.create_task(line.apply(str(one.user_id), uuid4(), [title(one, "a")], waits))
+        await line.apply(str(other.user_id), uuid4(), [title(other, "b")], goes)
+        assert (goes.words, waits.words) == (["applied"], [])
+        await psql.rollback()
+        await task
+    assert waits.words == ["applied"]
+
+
+async def test_what_the_server_fails_at_is_reported_and_leaves_the_rest(
+    line: Intake, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = await database_sync_to_async(session)()
+    bad, good = title(row, "bad"), title(row, "good")
+    real = mutations.apply
+
+    def failing(user: object, client: UUID, one: Mutation) -> Answer:
+        if one is bad:
+            raise ZeroDivisionError
+        return real(user, client, one)
+
+    monkeypatch.setattr(mutations, "apply", failing)
+    tell = Teller()
+    await line.apply(str(row.user_id), uuid4(), [bad, good], tell)
+    assert tell.words == ["internal", "applied"]
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_storm_of_one_client_is_refused_and_others_are_let_through(settings: Settings) -> None:
+    settings.SYNC_MUTATIONS_PER_SECOND, settings.SYNC_MUTATIONS_PER_FRAME = 5, 10
+    one = Intake()
+    client = uuid4()
+    with pytest.raises(TooLarge):
+        one.admit("u", client, 11)
+    one.admit("u", client, 10)
+    with pytest.raises(RateLimited):
+        one.admit("u", client, 10)
+    assert one.retry_after("u", client) >= intake.TRY_AGAIN
+    one.admit("u", uuid4(), 10)
+    one.admit("v", uuid4(), 10)
+    one.close()
+
+
+def test_a_user_with_many_clients_is_limited_all_the_same(settings: Settings) -> None:
+    settings.SYNC_MUTATIONS_PER_SECOND, settings.SYNC_MUTATIONS_PER_FRAME = 5, 10
+    one = Intake()
+    for _ in range(intake.CLIENTS_OF_A_USER):
+        one.admit("u", uuid4(), 10)
+    with pytest.raises(RateLimited):
+        one.admit("u", uuid4(), 10)
+    one.admit("v", uuid4(), 10)
+    one.close()
+
+
+async def test_more_than_can_wait_is_refused(line: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "MOST_WAITING", 3)
+    row = await database_sync_to_async(session)()
+    user, client = str(row.user_id), uuid4()
+    task = asyncio.create_task(line.apply(user, client, [title(row, str(n)) for n in range(3)], Teller()))
+    await asyncio.sleep(0)
+    with pytest.raises(RateLimited):
+        line.admit(user, client, 1)
+    await task
+    line.admit(user, client, 1)
