@@ -10,12 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
 
 from tests.acceptance.site import Person
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 STATIC = Path(__file__).resolve().parent.parent / "js"
+PASSWORD = "correct horse battery staple"
+# Weak, since the tests hash quickly; logging in makes a strong one of it.
+HASH = PBKDF2PasswordHasher().encode(PASSWORD, "salt", iterations=1)
 #: What a lost connection makes the browser itself say.
 EXPECTED = re.compile(r"WebSocket connection to|net::ERR_|Failed to load resource")
 
@@ -85,6 +89,11 @@ class Tab:
     def entries(self) -> Locator:
         """Of the transcript."""
         return self.page.locator("article.entry")
+
+    @property
+    def words(self) -> Locator:
+        """Where a message is written."""
+        return self.page.get_by_role("textbox", name="Message")
 
     @property
     def focused(self) -> Locator:

@@ -3,50 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
-from django.contrib.auth.hashers import PBKDF2PasswordHasher
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
-from tests.acceptance.browser import CHROMIUM, STATIC, Desk, Tab
+from tests.acceptance.browser import CHROMIUM, HASH, PASSWORD, STATIC, Desk, Tab
 from tests.acceptance.people import Cast
-from tests.acceptance.site import Person, ServerProcess, Site
-
-PASSWORD = "correct horse battery staple"
-# Weak, since the tests hash quickly; logging in makes a strong one of it.
-HASH = PBKDF2PasswordHasher().encode(PASSWORD, "salt", iterations=1)
+from tests.acceptance.site import Person, Site
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Headless; as root it runs only without its sandbox."""
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def desk(browser: Browser, server: ServerProcess) -> Iterator[Desk]:
-    desk = Desk(browser, server.origin)
-    yield desk
-    desk.close()
-
-
-@pytest.fixture
-def alice(site: Site, cast: Cast) -> Person:
-    """Alice, who knows her password."""
-    site.update("users", cast.alice.id, password=HASH)
-    return cast.alice
-
-
-@pytest.fixture
-def tab(desk: Desk, alice: Person) -> Tab:
-    """Alice at her desk."""
-    return desk.tab().sign_in(alice, PASSWORD)
 
 
 # -- the way in and out ------------------------------------------------------------------------------------------------

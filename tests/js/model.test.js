@@ -1,8 +1,9 @@
 // @ts-check
 /**
  * The theorem: whatever a server does that the protocol allows, after each whole step every ready shape shows exactly
- * the state of the database at that checkpoint, as far as the user may see it, and nothing changes in between —
- * across lost connections and reloaded pages.
+ * the state of the database at that checkpoint, as far as the user may see it, under what this client wrote and has no
+ * result of yet, and nothing changes in between — across lost connections and reloaded pages. And each write is applied
+ * once, or refused and told.
  */
 
 import assert from "node:assert/strict";
@@ -15,13 +16,27 @@ const RUNS = Number(process.env.CLAUDIA_MODEL_RUNS ?? 150);
 const MOVES = 120;
 
 const show = (rows) => rows.map(({ id, sync_version, text }) => `${id}@${sync_version}:${text}`).sort().join(" ");
-const truth = (state, kind) => show(visible(state, kind).map(({ id, version, text }) => ({ id, sync_version: version, text })));
+
+/** What is to be seen of a shape: what is in the database, and on top of it what waits. */
+function truth(state, kind, pending) {
+  const rows = new Map(visible(state, kind).map(({ version, ...fact }) => [fact.id, { ...fact, sync_version: version }]));
+  for (const { op, row, values } of pending) {
+    const held = rows.get(row);
+    if (op === "delete") rows.set(row, null);
+    else if (op === "insert" || held) rows.set(row, { sync_version: 0, ...held, ...values, id: row });
+  }
+  return show([...rows.values()].filter((row) => row && (kind === null || row.kind === kind)));
+}
 
 class Play {
   storage = memoryStorage();
   /** @type {Map<string | null, import("../../syncing/static/syncing/client.js").Subscription>} */
   wanted = new Map();
   compared = 0;
+  /** Ids of all writes. @type {string[]} */
+  made = [];
+  /** Those that the client told of as failed. */
+  told = new Set();
 
   constructor(seed) {
     this.random = dice(seed);
@@ -31,7 +46,9 @@ class Play {
   /** A page is opened, with what the one before it stored. */
   async load() {
     const kinds = [...this.wanted.keys()];
-    this.world = new World({ storage: this.storage, user: alice.id });
+    const { next } = this.random;
+    this.world = new World({ storage: this.storage, user: alice.id, onproblem: ({ ref }) => this.told.add(ref) });
+    this.world.random = next;
     this.wanted = new Map();
     for (const kind of kinds.length > 0 ? kinds : [null]) this.subscribe(kind);
     await this.world.client.started;
@@ -64,34 +81,72 @@ class Play {
     this.world.say(frame);
     if (this.cut && this.random.chance(0.2)) this.deaf = true; // the line dies in mid-step
     assert.equal(this.world.client.status.value.state, "live", JSON.stringify(this.world.problems));
-    if (frame.type === "changes" && !frame.more) this.compare();
+    if (frame.type === "result" || (frame.type === "changes" && !frame.more)) this.compare();
     else for (const [kind, each] of this.wanted) assert.equal(show(each.rows), before.get(kind), "nothing is shown between steps");
   }
 
   compare() {
     const { at, flowing } = this.session;
     const state = this.server.history[at];
+    const pending = this.world.client.pending.value;
     for (const [kind, each] of this.wanted) {
       if (flowing.includes(kind)) {
         assert.ok(each.ready);
-        assert.equal(show(each.rows), truth(state, kind), `shape ${kind} at checkpoint ${at}`);
+        assert.equal(show(each.rows), truth(state, kind, pending), `shape ${kind} at checkpoint ${at}`);
         this.compared++;
       }
       const seen = new Set(this.server.history.slice(0, at + 1).flatMap((one) => [...one.facts.values()]).map((fact) => fact.version));
-      for (const row of each.rows) assert.ok(seen.has(row.sync_version), "no row that never was");
+      for (const row of each.rows) assert.ok(row.sync_version === 0 || seen.has(row.sync_version), "no row that never was");
     }
   }
 
   async move() {
     const { random } = this;
     const roll = random.next();
-    if (roll < 0.35) this.server.commit();
+    if (roll < 0.25) this.server.commit();
+    else if (roll < 0.35) this.write();
     else if (roll < 0.6) this.session.move();
     else if (roll < 0.8) this.session.stage();
     else if (roll < 0.9) await this.change();
     else if (roll < 0.97) await this.drop();
     else await this.reload();
     if (!this.deaf) await this.listen();
+  }
+
+  /** Somebody writes something about what they see, or two things at a time. */
+  write() {
+    const { client } = this.world;
+    if (this.random.chance(0.2)) this.made.push(...client.atomic(() => [0, 1].forEach((n) => this.edit(n))).map(({ id }) => id));
+    else this.made.push(this.edit().id);
+    this.world.clock.pass(50);
+  }
+
+  /** @param {number} [nth] so that two are not about the same row */
+  edit(nth = 0) {
+    const { random, world } = this;
+    const rows = [...this.wanted.values()].flatMap((each) => each.rows).filter(({ id }) => id.charCodeAt(id.length - 1) % 2 === nth);
+    const text = `w${this.made.length}`;
+    if (rows.length === 0 || random.chance(0.3)) return world.client.insert("rows", { text, kind: random.pick(KINDS) });
+    if (random.chance(0.2)) return world.client.remove("rows", random.pick(rows));
+    return world.client.update("rows", random.pick(rows), random.chance(0.3) ? { text, kind: random.pick(KINDS) } : { text });
+  }
+
+  /** Nothing is lost any more, until all that was written has its result. */
+  async finish() {
+    for (let tries = 0; this.world.client.pending.value.length > 0; tries++) {
+      assert.ok(tries < 500, "the writes do not come to an end");
+      this.world.clock.pass(500);
+      await this.listen();
+      this.session.move();
+    }
+    this.compare();
+    const { answers, applied } = this.server.receipts;
+    for (const id of this.made) {
+      const status = answers.get(id)?.frame.status;
+      const landed = status === "applied" || status === "merged";
+      assert.equal(applied.get(id) ?? 0, landed ? 1 : 0, `${id} was ${status}`);
+      assert.notEqual(this.told.has(id), landed, `${id} was ${status}`);
+    }
   }
 
   /** Somebody opens or leaves something. */
@@ -103,6 +158,11 @@ class Play {
   }
 
   async drop() {
+    if (this.random.chance(0.5)) {
+      this.write();
+      await settle();
+      this.world.socket.take(); // it never reaches the server
+    }
     this.cut = true;
     this.server.commit();
     this.session.move();
@@ -123,17 +183,21 @@ class Play {
 
 test(`${RUNS} random servers`, async () => {
   let compared = 0;
+  let written = 0;
   for (let seed = 1; seed <= RUNS; seed++) {
     const play = new Play(seed);
     try {
       await play.load();
       for (let count = 0; count < MOVES; count++) await play.move();
+      await play.finish();
       await play.world.client.close();
     } catch (error) {
       error.message = `seed ${seed}: ${error.message}`;
       throw error;
     }
     compared += play.compared;
+    written += play.made.length;
   }
   assert.ok(compared > RUNS * 10, `only ${compared} comparisons: the scripts say too little`);
+  assert.ok(written > RUNS * 5, `only ${written} writes: the scripts say too little`);
 });

@@ -4,7 +4,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ago, count, initials, money } from "../../claudia/static/claudia/format.js";
+import { describe, refusal } from "../../claudia/static/claudia/disputes.js";
 import { outline } from "../../claudia/static/claudia/outline.js";
+import { mayWrite } from "../../claudia/static/claudia/rights.js";
 import { gist, pretty, transcript } from "../../claudia/static/claudia/transcript.js";
 import { offsets, reveal, visible } from "../../claudia/static/claudia/windowing.js";
 
@@ -127,4 +129,39 @@ test("times, counts, money and names are said briefly", () => {
   assert.deepEqual([count(1, "message"), count(0, "message"), count(null, "reply", "replies")], ["1 message", "0 messages", "0 replies"]);
   assert.deepEqual([money("0.000000"), money(null), money("0.004"), money("12.5")], ["", "", "< $0.01", "$12.50"]);
   assert.deepEqual([initials("Ada Lovelace"), initials("ada@example.org"), initials("Bob"), initials("")], ["AL", "AO", "B", ""]);
+});
+
+test("what is not saved yet comes last, in the order in which it was written, and is drawn anew when it is saved", () => {
+  const waiting = (id) => ({ id, sync_version: 0, role: "user", content: "" });
+  const unsaved = new Set(["w1", "w2"]);
+  const entries = transcript([waiting("w2"), message(9, "user"), waiting("w1")], unsaved);
+  assert.deepEqual(entries.map(({ id, pending }) => [id, pending]), [["m9", false], ["w1", true], ["w2", true]]);
+  const saved = transcript([{ ...message(9, "user") }, { ...message(10, "user"), id: "w1" }]);
+  assert.notEqual(saved[1].stamp, entries[1].stamp);
+  const edited = transcript([message(9, "user")], new Set(["m9"]));
+  assert.notEqual(edited[0].stamp, entries[0].stamp, "a change that waits shows, although the row has its old version");
+});
+
+test("one writes in one's own sessions, and in those of projects that one edits", () => {
+  const people = [["p", "ann", "admin"], ["p", "ed", "editor"], ["p", "vi", "viewer"], ["q", "vi", "editor"]].map(([project_id, user_id, role]) => ({ project_id, user_id, role }));
+  const may = (session, user) => mayWrite(session, people, user);
+  assert.deepEqual(["ann", "ed", "vi", "out"].map((user) => may({ project_id: "p", user_id: "vi" }, user)), [true, true, false, false]);
+  assert.deepEqual(["ann", "vi"].map((user) => may({ project_id: null, user_id: "vi" }, user)), [false, true]);
+  assert.equal(may(undefined, "ann"), false);
+});
+
+test("a conflict is told by what it is about and by both sides, as far as they are at hand", () => {
+  const conflict = { id: "c", table_name: "sessions", operation: "update", fields: ["title"], local: { title: "Mine" } };
+  assert.deepEqual(describe(conflict, { id: "s", title: "Theirs" }), {
+    about: "The session “Theirs” was changed by somebody else, too", mine: "Mine", theirs: "Theirs",
+  });
+  assert.deepEqual(describe(conflict, undefined), { about: "The session was changed by somebody else, too", mine: "Mine", theirs: null });
+  assert.deepEqual(describe({ ...conflict, operation: "delete", local: {} }, { id: "s", title: "T" }).mine, "deleted");
+  assert.equal(describe({ ...conflict, table_name: "unheard_of", local: { title: { deep: null } } }, undefined).mine, '{"deep":null}');
+  assert.equal(describe({ ...conflict, local: { title: "x".repeat(500) } }, undefined).mine.length, 120);
+});
+
+test("a refused write is told with its words and the reason", () => {
+  assert.equal(refusal({ table: "messages", op: "insert", values: { content: "Hello" } }, "No."), "Your message “Hello” was not saved. No.");
+  assert.equal(refusal({ table: "sessions", op: "update", values: { status: "paused" } }, "No."), "Your change of a session was not saved. No.");
 });

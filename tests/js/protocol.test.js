@@ -24,6 +24,8 @@ const BUILDERS = {
   token: ({ token }) => protocol.renew(token),
   subscribe: ({ subscriptions, cursor, scopes }) => protocol.subscribe(subscriptions, cursor ? { cursor, scopes } : null),
   unsubscribe: ({ id }) => protocol.unsubscribe(id),
+  mutate: ({ mutations, atomic = false }) => protocol.mutate(mutations.map((each) => ({ values: {}, base: null, ...each })), atomic),
+  resolve: ({ id, conflict, strategy, values, version = null }) => protocol.resolve({ id, row: conflict, base: version, resolve: values ? { strategy, values } : { strategy } }),
   ack: ({ cursor }) => protocol.ack(cursor),
   ping: ({ nonce }) => protocol.ping(nonce),
 };
@@ -40,7 +42,7 @@ for (const frame of [
   { type: "subscribed", id: "s1", resumed: true }, { type: "subscribed", id: "s1", shape: "h" },
   { type: "snapshot", shape: "h", n: "1", scope: "p:1", rows: [] }, { type: "snapshot", shape: "h", n: 1, scope: "p:1", rows: {} },
   { type: "changes" }, { type: "changes", cursor: 4 }, { type: "changes", cursor: "1.a", lost: "p:1" },
-  { type: "error", code: "x" }, { type: 7 }, null, [], "text", 4,
+  { type: "result", id: "x" }, { type: "result", status: "applied" }, { type: "error", code: "x" }, { type: 7 }, null, [], "text", 4,
 ]) {
   test(`a frame without what gives it meaning is refused: ${JSON.stringify(frame)}`, () => {
     assert.throws(() => protocol.parse(JSON.stringify(frame)), protocol.FrameError);

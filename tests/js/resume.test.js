@@ -154,7 +154,7 @@ test("a shape that is being read anew is not stored, since it cannot be resumed;
   assert.deepEqual([during?.saved.shapes, during?.rows, during?.saved.cursor], [[], [], cursor(2)]);
   world.say(snapshot("M", 2, "p:1", row("z", 9)), step(3, { ready: [{ shape: "M", n: 2 }], parts: [part("M", "p:1", insert("y", 10))] }));
   const after = await storage.load();
-  assert.deepEqual(after?.saved.shapes, [{ handle: "M", definition: { table: "messages" } }]);
+  assert.deepEqual(after?.saved.shapes, [{ handle: "M", definition: { table: "messages" }, types: {} }]);
   assert.deepEqual(after?.rows.map(([, , each]) => each.id).sort(), ["y", "z"]);
 });
 
@@ -296,5 +296,5 @@ test("what nobody subscribes to any more leaves the storage at once", async () =
   const storage = memoryStorage();
   const { messages } = await running({ storage });
   messages.unsubscribe();
-  assert.deepEqual(await storage.load(), { saved: { user: alice, cursor: cursor(1), scopes: ["p:1", "p:2"], shapes: [] }, rows: [] });
+  assert.deepEqual(await storage.load(), { saved: { user: alice, cursor: cursor(1), scopes: ["p:1", "p:2"], shapes: [] }, rows: [], writes: [] });
 });

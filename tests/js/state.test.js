@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { describe, initial, transition } from "../../syncing/static/syncing/state.js";
-import { alice, bob, insert, part, row, snapshot, step, subscribed } from "./support/world.js";
+import { alice, bob, insert, part, row, snapshot, step, subscribed, write } from "./support/world.js";
 
 const definition = { table: "messages" };
 
@@ -16,7 +16,7 @@ const idle = play(initial({ client: "c" }), { type: "subscribe", id: "s1", defin
 const connecting = play(idle, { type: "start" });
 const hello = play(connecting, { type: "opened" });
 const live = play(
-  hello, frame({ type: "welcome", user: alice }), frame(subscribed("s1", "M")),
+  hello, { type: "write", writes: [write("w1", "a")] }, frame({ type: "welcome", user: alice }), frame(subscribed("s1", "M")),
   frame(snapshot("M", 1, "p:1", row("a", 1))), frame(step(1, { gained: ["p:1"], ready: [{ shape: "M", n: 1 }] })),
 );
 const backoff = play(live, { type: "closed", code: 1006 });
@@ -44,13 +44,17 @@ const TABLE = [
   ["a token", { type: "token", token: "t" }, {}],
   ["online", { type: "online" }, { backoff: "connecting" }],
   ["offline", { type: "offline" }, {}],
-  ["restored", { type: "restored", saved: null }, {}],
+  ["restored", { type: "restored", saved: null, writes: [] }, {}],
+  ["a write", { type: "write", writes: [write("w1", "a")] }, {}],
+  ["a result", frame({ type: "result", id: "w1", status: "applied", version: 2 }), {}],
   ["timer reconnect", { type: "timer", name: "reconnect" }, { backoff: "connecting" }],
   ["timer handshake", { type: "timer", name: "handshake" }, { connecting: "backoff", hello: "backoff" }],
   ["timer heartbeat", { type: "timer", name: "heartbeat" }, {}],
   ["timer settled", { type: "timer", name: "settled" }, {}],
   ["timer retry", { type: "timer", name: "retry" }, {}],
   ["timer ack", { type: "timer", name: "ack" }, {}],
+  ["timer pace", { type: "timer", name: "pace" }, {}],
+  ["timer resend", { type: "timer", name: "resend" }, {}],
   ["an unknown timer", { type: "timer", name: "tea" }, {}],
 ];
 

@@ -72,14 +72,15 @@ export class ConversationView {
     if (this.#said) this.clear();
     const first = this.#entries.length === 0;
     const wasAtEnd = this.atEnd;
-    const last = this.#entries.at(-1)?.message.sequence_number ?? Infinity;
-    const added = first ? [] : entries.filter(({ message }) => message.sequence_number > last);
+    const known = new Set(this.#entries.map((entry) => entry.id));
+    const last = this.#entries.findLast((entry) => !entry.pending)?.message.sequence_number ?? 0;
+    const added = first ? [] : entries.filter(({ id, message, pending }) => !known.has(id) && (pending || message.sequence_number > last));
     // Entries that went away, or came, further up move the first that is drawn.
     const shift = first ? 0 : entries.length - added.length - this.#entries.length;
     this.#from = Math.max(0, first ? entries.length - PAGE : this.#from + shift);
     this.#entries = entries;
     this.#draw();
-    if (first || wasAtEnd) this.toEnd();
+    if (first || wasAtEnd || added.some((entry) => entry.pending)) this.toEnd();
     else if (added.length > 0) this.#newest.hidden = false;
     return added;
   }

@@ -19,18 +19,24 @@ const TAGS = { strong: "strong", em: "em", code: "code" };
  * @param {Set<string>} unfolded ids of what the reader unfolded, so that it stays so when the entry is drawn anew
  */
 export function entryElement(entry, unfolded) {
-  const { message, calls, strays } = entry;
+  const { message, calls, strays, pending } = entry;
   const role = NAMES[message.role] ?? message.role;
   const text = message.content ?? "";
   return h(
     "article",
-    { class: `entry ${message.role}`, "data-id": entry.id, tabindex: "-1", "aria-label": `${role}, message ${message.sequence_number}` },
+    {
+      class: `entry ${message.role}${pending ? " pending" : ""}`,
+      "data-id": entry.id,
+      tabindex: "-1",
+      "aria-label": pending ? `${role}, not saved yet` : `${role}, message ${message.sequence_number}`,
+    },
     h(
       "header",
       { class: "entry-head" },
       h("span", { class: "role" }, role),
-      h("span", { class: "number", "aria-hidden": "true" }, String(message.sequence_number)),
-      h("time", { datetime: message.created_at, title: moment(message.created_at) }, clock(message.created_at)),
+      h("span", { class: "number", "aria-hidden": "true" }, String(message.sequence_number ?? "")),
+      message.created_at && h("time", { datetime: message.created_at, title: moment(message.created_at) }, clock(message.created_at)),
+      pending && h("span", { class: "waiting" }, "Not saved yet"),
       message.model && h("span", { class: "model" }, message.model),
     ),
     h(

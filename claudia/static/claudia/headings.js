@@ -10,8 +10,12 @@ import { byActivity, titleOf } from "./outline.js";
 const STATUS = { active: "Active", completed: "Completed", error: "Failed", paused: "Paused" };
 const RECENT = 6;
 
-/** @param {{session?: Row, project?: Row, agent?: Row, people: Row[]}} what @returns {Node[]} */
-export function sessionHeading({ session, project, agent, people }) {
+/**
+ * @param {{session?: Row, project?: Row, agent?: Row, people: Row[], pending: boolean, rename: (() => void) | null}} what
+ *   `rename`: absent for who may not
+ * @returns {Node[]}
+ */
+export function sessionHeading({ session, project, agent, people, pending, rename }) {
   if (!session) return [];
   const facts = [
     project?.name ?? (session.project_id ? null : "Personal"),
@@ -22,8 +26,20 @@ export function sessionHeading({ session, project, agent, people }) {
     session.started_at ? `since ${moment(session.started_at)}` : null,
   ];
   return [
-    h("div", { class: "heading-line" }, h("h1", {}, titleOf(session)), h("span", { class: "badge", "data-status": session.status }, STATUS[session.status] ?? session.status)),
-    h("p", { class: "facts" }, ...facts.filter(Boolean).map((fact) => h("span", {}, fact))),
+    h(
+      "div",
+      { class: "heading-line" },
+      h("h1", {}, titleOf(session)),
+      rename &&
+        h("button", { class: "button quiet rename-begin", type: "button", "aria-keyshortcuts": "r", onclick: rename }, "Rename"),
+      h("span", { class: "badge", "data-status": session.status }, STATUS[session.status] ?? session.status),
+    ),
+    h(
+      "p",
+      { class: "facts" },
+      pending && h("span", { class: "waiting" }, "not saved yet"),
+      ...facts.filter(Boolean).map((fact) => h("span", {}, fact)),
+    ),
     people.length > 1 &&
       h(
         "ul",

@@ -7,9 +7,9 @@ const NARROW = matchMedia("(max-width: 52rem)");
 
 /**
  * @param {{tree: import("./tree-view.js").TreeView, conversation: import("./conversation-view.js").ConversationView,
- *          onfind: () => void}} parts
+ *          onfind: () => void, onwrite: () => void, onrename: () => void}} parts
  */
-export function bindShell({ tree, conversation, onfind }) {
+export function bindShell({ tree, conversation, onfind, onwrite, onrename }) {
   const sidebar = byId("sidebar");
   const main = byId("main");
   const veil = byId("veil");
@@ -69,6 +69,8 @@ export function bindShell({ tree, conversation, onfind }) {
         find.focus();
       },
       "?": () => help.showModal(),
+      m: onwrite,
+      r: onrename,
       j: () => (tree.hasFocus ? tree.move(1) : conversation.move(1)),
       k: () => (tree.hasFocus ? tree.move(-1) : conversation.move(-1)),
       Escape: () => (NARROW.matches ? closeDrawer() : tree.focus()),

@@ -9,17 +9,21 @@
  * @property {Row} message
  * @property {Call[]} calls
  * @property {{name: string, content: unknown}[]} strays results that no call asked for
+ * @property {boolean} pending it was written here and is not saved yet
  * @property {string} stamp differs when anything that is shown of the entry does
  */
 
+/** What is not saved yet has no number, and comes last. @param {Row} row */
+const place = (row) => row.sequence_number ?? Number.MAX_SAFE_INTEGER;
+
 /** @param {Row} a @param {Row} b */
-const inSequence = (a, b) => a.sequence_number - b.sequence_number || (a.id < b.id ? -1 : 1);
+const inSequence = (a, b) => place(a) - place(b) || (a.id < b.id ? -1 : 1);
 
 /** @param {unknown} value @returns {any[]} */
 const list = (value) => (Array.isArray(value) ? value : []);
 
-/** @param {Iterable<Row>} rows @returns {Entry[]} */
-export function transcript(rows) {
+/** @param {Iterable<Row>} rows @param {ReadonlySet<string>} [unsaved] ids of rows with writes that wait @returns {Entry[]} */
+export function transcript(rows, unsaved = new Set()) {
   const messages = [...rows].sort(inSequence);
   const { answers, taken } = join(messages);
   /** @type {Entry[]} */
@@ -33,8 +37,9 @@ export function transcript(rows) {
     const strays = results.filter((result) => !taken.has(result));
     // A tool's message says nothing that its call does not show.
     if (message.role === "tool" && results.length > 0 && strays.length === 0) continue;
-    const stamp = [message.sync_version, ...calls.map((call) => call.version ?? "-"), strays.length].join(".");
-    entries.push({ id: message.id, message, calls, strays, stamp });
+    const pending = unsaved.has(message.id);
+    const stamp = [message.sync_version, pending, ...calls.map((call) => call.version ?? "-"), strays.length].join(".");
+    entries.push({ id: message.id, message, calls, strays, pending, stamp });
   }
   return entries;
 }

@@ -3,14 +3,18 @@
 
 import { connect } from "../syncing/client.js";
 import { browserStorage } from "../syncing/persist.js";
+import { Composer } from "./composer.js";
 import { ConversationView } from "./conversation-view.js";
+import { Notices } from "./notices.js";
+import { Renaming } from "./renaming.js";
 import { TreeView } from "./tree-view.js";
 import { byId, h } from "./dom.js";
 import { showConnection } from "./connection.js";
 import { liveliest, sessionHeading, welcome } from "./headings.js";
-import { ago, initials } from "./format.js";
+import { ago, count, initials } from "./format.js";
 import { outline, titleOf } from "./outline.js";
 import { remembered, remember, installation } from "./remember.js";
+import { mayWrite } from "./rights.js";
 import { transcript } from "./transcript.js";
 import { bindShell } from "./shell.js";
 
@@ -33,7 +37,10 @@ const client = connect({
   user,
   client: installation(),
   storage: browserStorage(user),
-  onproblem: (problem) => console.warn("sync:", problem.code, problem.message),
+  onproblem: ({ code, message, write }) => {
+    if (!write) console.warn("sync:", code, message);
+    else if (code !== "conflict") refused(write, message);
+  },
 });
 
 const folded = new Set(remembered("folded", /** @type {string[]} */ ([])));
@@ -54,7 +61,19 @@ const tree = new TreeView(byId("tree"), byId("tree-scroll"), {
   },
 });
 const conversation = new ConversationView(byId("conversation"), byId("newest"));
-const shell = bindShell({ tree, conversation, onfind: () => drawTree() });
+const renaming = new Renaming(
+  byId("heading"),
+  (session, title) => client.update("sessions", session, { title }),
+  () => {
+    heading = "";
+    soon();
+  },
+);
+const composer = new Composer(byId("composer"), (session, content) =>
+  client.insert("messages", { session_id: session, role: "user", content }),
+);
+const notices = new Notices(byId("notices"), (conflict, strategy) => client.resolve(conflict, strategy));
+const shell = bindShell({ tree, conversation, onfind: () => drawTree(), onwrite: () => composer.focus(), onrename: () => rename() });
 
 const projects = client.subscribe("projects", {}, () => soon());
 const sessions = client.subscribe("sessions", { columns: SESSION_COLUMNS }, () => {
@@ -63,6 +82,12 @@ const sessions = client.subscribe("sessions", { columns: SESSION_COLUMNS }, () =
 });
 const agents = client.subscribe("agents", { columns: ["name", "type", "status"] }, () => soon());
 const collaborators = client.subscribe("collaborators", { columns: ["project_id", "user_id", "role", "user_name"] }, () => soon());
+
+const conflicts = client.conflicts(() => soon());
+client.pending.watch(() => {
+  changedThread = true;
+  soon();
+});
 
 let due = false;
 let changedThread = true;
@@ -80,6 +105,8 @@ function draw() {
   drawTree();
   drawHeading();
   if (changedThread) drawThread();
+  const thread = threads.get(open ?? "");
+  notices.show(conflicts.rows, (table, id) => ({ sessions, projects, agents, messages: thread })[table]?.byId.get(id));
 }
 
 function drawTree() {
@@ -101,10 +128,13 @@ function drawHeading() {
   const project = session?.project_id ? projects.byId.get(session.project_id) : undefined;
   const people = collaborators.rows.filter((each) => each.project_id === session?.project_id);
   const agent = session?.agent_id ? agents.byId.get(session.agent_id) : undefined;
-  const stamp = JSON.stringify([session, project?.name, people, agent?.name]);
-  if (stamp !== heading) {
+  const writes = mayWrite(session, people, user);
+  const pending = client.pending.value.some((each) => each.row === open);
+  composer.show(writes ? open : null);
+  const stamp = JSON.stringify([session, project?.name, people, agent?.name, pending]);
+  if (stamp !== heading && !renaming.active) {
     heading = stamp;
-    byId("heading").replaceChildren(...sessionHeading({ session, project, people, agent }));
+    byId("heading").replaceChildren(...sessionHeading({ session, project, people, agent, pending, rename: writes ? rename : null }));
     document.title = session ? `${titleOf(session)} · Claudia` : "Claudia";
   }
   if (open !== null) return;
@@ -123,7 +153,8 @@ function drawThread() {
   else if (!thread.ready) note("Fetching the messages …");
   else if (thread.rows.length === 0) note("No messages yet.", "They appear here as they are written.");
   else {
-    const added = conversation.show(transcript(thread.rows));
+    const unsaved = new Set(client.pending.value.map((each) => each.row));
+    const added = conversation.show(transcript(thread.rows, unsaved)).filter((entry) => !entry.pending);
     if (added.length === 1) shell.announce(`New message from ${added[0].message.role}`);
     else if (added.length > 1) shell.announce(`${added.length} new messages`);
   }
@@ -132,10 +163,27 @@ function drawThread() {
 /** @param {...string} words one paragraph each */
 const note = (...words) => conversation.say(words.join(), () => [h("div", { class: "note" }, ...words.map((each) => h("p", {}, each)))]);
 
+/** Change the title of the open session, if its reader may. */
+function rename() {
+  const session = sessions.byId.get(open ?? "");
+  if (session && mayWrite(session, collaborators.rows, user)) renaming.begin(session);
+}
+
+/**
+ * A write was not taken: say so, and give back what would be a pity to lose.
+ * @param {import("../syncing/model.js").Write} write @param {string} reason
+ */
+function refused(write, reason) {
+  notices.refuse(write, reason);
+  if (write.table === "messages" && write.op === "insert") composer.giveBack(write.values.session_id, write.values.content);
+  soon();
+}
+
 /** Follow the address: `#/session/<id>`, or nothing open. */
 function follow() {
   const wanted = /^#\/session\/([0-9a-f-]{36})$/.exec(location.hash)?.[1] ?? null;
   if (wanted === open) return;
+  renaming.cancel();
   const left = open;
   if (left !== null) setTimeout(() => left !== open && drop(left), LINGER_MS);
   open = wanted;
@@ -161,13 +209,16 @@ function drop(session) {
 
 showConnection(client.status, { announce: shell.announce, signIn: () => `/login/?next=${encodeURIComponent("/")}` });
 client.status.watch(({ state, code }) => {
-  // Signed out elsewhere: nothing stays behind in this browser. What is on the screen is its reader's to close.
-  if (state === "stopped" && (code === 4401 || code === 4403)) void client.close({ forget: true });
+  // Signed out elsewhere: nothing stays behind in this browser, except what waits to be saved: it goes when its writer
+  // signs in again. What is on the screen is its reader's to close.
+  if (state === "stopped" && (code === 4401 || code === 4403)) void client.close({ forget: client.pending.value.length === 0 });
 });
 client.user.watch((who) => who && who.id !== user && location.reload()); // another person signed in meanwhile
 
 byId("leave").addEventListener("submit", async (event) => {
   event.preventDefault();
+  const { length } = client.pending.value;
+  if (length > 0 && !confirm(`${count(length, "change")} not saved yet. Sign out and lose them?`)) return;
   await client.close({ forget: true }).catch(() => {});
   /** @type {HTMLFormElement} */ (byId("leave")).submit();
 });

@@ -10,6 +10,8 @@ import { Engine } from "./engine.js";
 import { describe } from "./state.js";
 import { Observable } from "./observable.js";
 import { definitionKey } from "./protocol.js";
+import { uuid4 } from "./identity.js";
+import { Writer } from "./writer.js";
 
 /**
  * @typedef {import("./protocol.js").Row} Row
@@ -33,7 +35,10 @@ import { definitionKey } from "./protocol.js";
 /** Connect to a Claudia server. @param {Options} options @returns {SyncClient} */
 export const connect = (options) => new SyncClient(options);
 
-/** What equal subscriptions share. @typedef {{id: string, members: Set<Subscription>, seen: string}} Wire */
+/**
+ * What equal subscriptions share; `own` are the rows that writes of this client make differ.
+ * @typedef {{id: string, members: Set<Subscription>, seen: string, own: ReadonlySet<string>}} Wire
+ */
 
 /** The rows of one table that match one filter, as far as this user may see them. */
 export class Subscription {
@@ -83,25 +88,30 @@ export class SyncClient {
   #wires = new Map();
   #count = 0;
   #unlisten;
+  #writer;
   /** Whether and why not the rows are live. @type {Observable<import("./model.js").Status>} */
   status;
   /** Who is signed in, as the server says. @type {Observable<import("./protocol.js").User | null>} */
   user;
+  /** This client's writes without a result, the oldest first. @type {Observable<import("./writer.js").Waiting[]>} */
+  pending;
 
   /** @param {Options} options */
   constructor({ url, token, client, user, storage, onproblem, events, world }) {
     const random = world?.random ?? Math.random;
     this.#engine = new Engine({
       url: absolute(url),
-      client: client ?? uuid(random),
+      client: client ?? uuid4(random),
       token: token ?? null,
       expected: user ?? null,
-      world: { WebSocket: globalThis.WebSocket, clock: globalThis, ...world, random },
-      changed: (deltas) => this.#changed(deltas),
+      world: { WebSocket: globalThis.WebSocket, clock: globalThis, now: Date.now, ...world, random },
+      changed: (change) => this.#changed(change),
       report: onproblem ?? (() => {}),
     });
     this.status = new Observable(describe(this.#engine.state));
     this.user = new Observable(this.#engine.state.user);
+    this.#writer = new Writer(this.#engine, { now: Date.now, ...world, random });
+    this.pending = this.#writer.pending;
     this.#unlisten = listen(events ?? globalThis.window, (type) => this.#engine.dispatch({ type }));
     /** Settled when what was stored is taken over. */
     this.started = this.#engine.start(storage ?? null);
@@ -116,11 +126,11 @@ export class SyncClient {
   subscribe(table, { where, columns } = {}, listener = () => {}) {
     const definition = { table, ...(where && { where }), ...(columns && { columns }) };
     const key = definitionKey(definition);
-    const wire = this.#wires.get(key) ?? { id: `s${++this.#count}`, members: new Set(), seen: "" };
+    const wire = this.#wires.get(key) ?? { id: `s${++this.#count}`, members: new Set(), seen: "", own: new Set() };
     const known = () => this.#engine.state.subscriptions[wire.id];
     const subscription = new Subscription(
       {
-        rows: () => this.#engine.rows(known()?.handle ?? null),
+        rows: () => this.#engine.shown(wire.id).rows,
         ready: () => isReady(this.#engine.state, wire.id),
         error: () => known()?.error ?? null,
         leave: (member) => this.#leave(key, wire, member),
@@ -133,8 +143,55 @@ export class SyncClient {
       // Not earlier: a listener must not be called before the caller has the subscription in hand.
       this.#wires.set(key, wire);
       wire.seen = seen(this.#engine.state, wire.id);
+      wire.own = this.#engine.shown(wire.id).ids;
     }
     return subscription;
+  }
+
+  /**
+   * Make a row. It is shown at once where it belongs, and sent when there is a connection.
+   * @param {string} table @param {Record<string, unknown>} values @param {import("./writer.js").How} [how]
+   * @returns {import("./writer.js").Mutation}
+   */
+  insert(table, values, how) {
+    return this.#writer.insert(table, values, how);
+  }
+
+  /**
+   * Change some columns of a row.
+   * @param {string} table
+   * @param {Row} row as it was shown when the edit began: what others changed since then is found by the server
+   * @param {Record<string, unknown>} values @param {import("./writer.js").How} [how]
+   */
+  update(table, row, values, how) {
+    return this.#writer.update(table, row, values, how);
+  }
+
+  /** Delete a row. @param {string} table @param {Row} row as it was shown @param {import("./writer.js").How} [how] */
+  remove(table, row, how) {
+    return this.#writer.remove(table, row, how);
+  }
+
+  /**
+   * What `write` writes is taken as a whole, or not at all.
+   * @param {() => void} write calls `insert`, `update` and `remove`, before it returns; of each row once
+   */
+  atomic(write) {
+    return this.#writer.atomic(write);
+  }
+
+  /** This user's open conflicts: writes that met another change and wait for a decision. @param {Listener} [listener] */
+  conflicts(listener) {
+    return this.subscribe("conflicts", { where: { status: "open" } }, listener);
+  }
+
+  /**
+   * Decide a conflict. `local` is the write that waits, `remote` what the server has.
+   * @param {Row} conflict @param {import("./protocol.js").Strategy} strategy
+   * @param {Record<string, unknown>} [values] with `manual`: what shall stand
+   */
+  resolve(conflict, strategy, values) {
+    return this.#writer.resolve(conflict, strategy, values);
   }
 
   /** Present another token, before the present one expires or after it did. @param {string} token */
@@ -143,7 +200,7 @@ export class SyncClient {
   }
 
   /**
-   * End it. With `forget` the stored rows go too, as they should when somebody signs out.
+   * End it. With `forget` the stored rows go too, and writes that wait, as they should when somebody signs out.
    * @param {{forget?: boolean}} [how] @returns {Promise<void>}
    */
   close({ forget = false } = {}) {
@@ -158,19 +215,23 @@ export class SyncClient {
     this.#engine.dispatch({ type: "unsubscribe", id: wire.id });
   }
 
-  /** @param {Map<string, Delta>} deltas by handle */
-  #changed(deltas) {
+  /** @param {import("./engine.js").Change} change */
+  #changed({ deltas, written, results }) {
     const { state } = this.#engine;
     /** @type {[Subscription, Delta][]} */
     const touched = [];
     for (const wire of this.#wires.values()) {
       const now = seen(state, wire.id);
-      const delta = now === wire.seen ? deltas.get(state.subscriptions[wire.id]?.handle ?? "") : EVERYTHING;
+      let delta = now === wire.seen ? deltas.get(state.subscriptions[wire.id]?.handle ?? "") : EVERYTHING;
       wire.seen = now;
+      const { own } = wire;
+      if (written || delta) wire.own = this.#engine.shown(wire.id).ids;
+      if (written) delta = withRows(delta, own, wire.own);
       if (delta) for (const member of wire.members) touched.push([member, delta]);
     }
     for (const [member] of touched) member.renew();
     for (const [member, delta] of touched) tell(member, delta);
+    this.#writer.changed(results);
     this.status.set(describe(state));
     this.user.set(state.user);
   }
@@ -188,6 +249,12 @@ const seen = (state, id) =>
 
 /** @type {Delta} */
 const EVERYTHING = { all: true, ids: new Set() };
+
+/** @param {Delta | undefined} delta @param {...ReadonlySet<string>} rows @returns {Delta | undefined} */
+function withRows(delta, ...rows) {
+  const ids = new Set([...(delta?.ids ?? []), ...rows.flatMap((each) => [...each])]);
+  return delta || ids.size > 0 ? { all: delta?.all ?? false, ids } : undefined;
+}
 
 /** A listener that throws keeps nobody else from being told. @param {Subscription} member @param {Delta} delta */
 function tell(member, delta) {
@@ -211,12 +278,4 @@ function absolute(url) {
   const whole = new URL(url, globalThis.location?.href);
   whole.protocol = whole.protocol === "https:" ? "wss:" : "ws:";
   return whole.href;
-}
-
-/** A version 4 uuid; crypto.randomUUID is absent on pages without https. @param {() => number} random */
-function uuid(random) {
-  return "xxxxxxxx-xxxx-4xxx-yxxx-xxxxxxxxxxxx".replace(/[xy]/g, (letter) => {
-    const digit = Math.floor(random() * 16);
-    return (letter === "x" ? digit : (digit & 3) | 8).toString(16);
-  });
 }

@@ -2,6 +2,8 @@
 /** Carries out what `state.js` decides: owns the socket, the timers, the rows and what of them is stored. */
 
 import { FrameError, SUBPROTOCOL, parse } from "./protocol.js";
+import { overlay } from "./optimism.js";
+import { shownWrites } from "./queue.js";
 import { initial, transition } from "./state.js";
 import { StepError, Store } from "./store.js";
 
@@ -11,12 +13,20 @@ import { StepError, Store } from "./store.js";
  * @typedef {import("./store.js").Delta} Delta
  * @typedef {import("./store.js").Writes} Writes
  * @typedef {{type: string} & Record<string, any>} Event
- * @typedef {{code: string, message: string, ref?: string}} Problem
+ * @typedef {{code: string, message: string, ref?: string, write?: import("./model.js").Write}} Problem `write`: what was
+ *   not taken, if it is about that
  *
  * @typedef {object} World what a test replaces
  * @property {new (url: string, protocols: string) => WebSocket} WebSocket
  * @property {{setTimeout: (run: () => void, ms: number) => any, clearTimeout: (id: any) => void}} clock
  * @property {() => number} random
+ * @property {() => number} now in milliseconds
+ *
+ * What one event came to.
+ * @typedef {object} Change
+ * @property {Map<string, Delta>} deltas of the server's rows, by handle
+ * @property {boolean} written there is a write more, or less
+ * @property {import("./protocol.js").Result[]} results of writes
  *
  * @typedef {object} Setup
  * @property {string} url
@@ -24,12 +34,12 @@ import { StepError, Store } from "./store.js";
  * @property {string | null} token
  * @property {string | null} expected
  * @property {World} world
- * @property {(deltas: Map<string, Delta>) => void} changed called when all that an event did is done
+ * @property {(change: Change) => void} changed called when all that an event did is done
  * @property {(problem: Problem) => void} report
  */
 
-/** @type {ReadonlyMap<string, Row>} */
-const NONE = new Map();
+/** @type {import("./optimism.js").Shown} */
+const NOTHING = { rows: new Map(), ids: new Set() };
 
 export class Engine {
   #setup;
@@ -38,6 +48,8 @@ export class Engine {
   #storage = null;
   /** Shapes whose rows are stored. @type {Set<string>} */
   #kept = new Set();
+  /** What subscriptions show, by their id, until something happens. @type {Map<string, import("./optimism.js").Shown>} */
+  #shown = new Map();
   /** @type {WebSocket | null} */
   #socket = null;
   /** @type {Map<string, any>} */
@@ -60,29 +72,46 @@ export class Engine {
   async start(storage) {
     if (storage) {
       this.#storage = await storage;
-      const found = await this.#storage.load().catch(() => null);
-      if (found && !this.#closed) {
-        this.#store.load(found.rows);
-        this.#kept = new Set(found.saved.shapes.map((shape) => shape.handle));
-        this.dispatch({ type: "restored", saved: found.saved });
+      const { saved, rows, writes } = (await this.#storage.load().catch(() => null)) ?? { saved: null, rows: [], writes: [] };
+      if (!this.#closed) {
+        this.#store.load(rows);
+        this.#kept = new Set(saved?.shapes.map((shape) => shape.handle));
+        this.dispatch({ type: "restored", saved, writes });
       }
     }
     if (this.#closed) this.#storage?.close();
     else this.dispatch({ type: "start" });
   }
 
-  /** @param {boolean} forget also what is stored */
+  get closed() {
+    return this.#closed;
+  }
+
+  /** @param {boolean} forget also what is stored, and what was not sent yet */
   async stop(forget) {
     this.#closed = true;
-    this.dispatch({ type: "close" });
+    this.dispatch({ type: "close", forget });
     for (const timer of this.#timers.values()) this.#setup.world.clock.clearTimeout(timer);
     if (forget) await this.#storage?.clear();
     this.#storage?.close();
   }
 
-  /** The rows to show for a shape: none until they are known to be this user's. @param {string | null} handle */
-  rows(handle) {
-    return this.state.confirmed ? this.#store.view(handle) : NONE;
+  /**
+   * What a subscription shows: the server's rows, once they are known to be this user's, under this client's writes.
+   * @param {string} id @returns {import("./optimism.js").Shown}
+   */
+  shown(id) {
+    const { subscriptions, shapes, confirmed } = this.state;
+    const subscription = subscriptions[id];
+    if (!subscription) return NOTHING;
+    let shown = this.#shown.get(id);
+    if (!shown) {
+      const { handle, definition } = subscription;
+      const rows = confirmed ? this.#store.view(handle) : NOTHING.rows;
+      const types = (handle !== null && shapes[handle]?.types) || {};
+      this.#shown.set(id, (shown = overlay(definition, types, rows, shownWrites(this.state))));
+    }
+    return shown;
   }
 
   /** Events that come while one is handled (a listener subscribes) wait their turn. @param {Event} event */
@@ -99,8 +128,12 @@ export class Engine {
 
   /** @param {Event} event */
   #handle(event) {
-    const [state, effects] = transition(this.state, event);
+    const before = this.state;
+    const [state, effects] = transition(before, event);
     this.state = state;
+    this.#shown.clear();
+    /** @type {import("./protocol.js").Result[]} */
+    const results = [];
     /** @type {Map<string, Delta>} */
     let deltas = new Map();
     /** @type {Writes | null} */
@@ -108,6 +141,7 @@ export class Engine {
     try {
       for (const effect of effects) {
         if (effect.type === "apply") ({ deltas, writes } = this.#store.apply(effect.step));
+        else if (effect.type === "settle") results.push(effect.result);
         else this.#run(effect);
       }
     } catch (error) {
@@ -116,7 +150,7 @@ export class Engine {
       return;
     }
     this.#keep(writes);
-    this.#setup.changed(deltas);
+    this.#setup.changed({ deltas, written: state.queue.length !== before.queue.length, results });
   }
 
   /** @param {Effect} effect */
@@ -148,6 +182,8 @@ export class Engine {
         this.#kept.clear();
         this.#store.clear();
         return void this.#storage?.clear();
+      case "keep":
+        return void this.#storage?.keep(effect);
       case "report":
         return this.#setup.report(effect.error);
     }
@@ -167,7 +203,7 @@ export class Engine {
     if (!writes && dropped.length === 0) return;
     this.#kept = handles;
     void this.#storage.save({
-      saved: { user, cursor, scopes, shapes: current.map(({ handle, definition }) => ({ handle, definition })) },
+      saved: { user, cursor, scopes, shapes: current.map(({ handle, definition, types }) => ({ handle, definition, types })) },
       lost: writes?.lost ?? [],
       dropped: [...dropped, ...(writes?.replaced ?? [])],
       writes: (writes?.writes ?? []).filter(([handle]) => handles.has(handle)),

@@ -1,6 +1,8 @@
 // @ts-check
 /** What the state machine knows, and what it asks of the world. Pure. */
 
+import { LIMITS } from "./protocol.js";
+
 /**
  * @typedef {import("./protocol.js").Definition} Definition
  * @typedef {import("./protocol.js").User} User
@@ -9,6 +11,7 @@
  * @typedef {object} Shape
  * @property {string} handle
  * @property {Definition} definition
+ * @property {Record<string, string>} types of its columns
  * @property {"detached" | "staging" | "flowing"} flow not on this connection; being read anew; getting its changes
  * @property {boolean} shown complete rows are held, though they may be old
  * @property {boolean} current the rows held are the state at the cursor, so that the shape can be resumed
@@ -26,6 +29,25 @@
  * @property {string | null} handle of the shape whose rows it shows
  * @property {{code: string, message: string} | null} error
  *
+ * A write of this client until its result has come.
+ * @typedef {object} Write
+ * @property {string} id
+ * @property {string} client in whose name it is sent, each time
+ * @property {string | null} user whose it is; null until the server has said who is signed in
+ * @property {string} table
+ * @property {import("./protocol.js").Op} op
+ * @property {string} row
+ * @property {Record<string, any>} values
+ * @property {number | null} base version of the row that was shown when the edit began; null for a row that the server
+ *   does not have yet
+ * @property {Record<string, any>} seen what was shown then of the columns that it writes
+ * @property {import("./protocol.js").Strategy} [strategy]
+ * @property {string | null} group what is written all or not at all has one name
+ * @property {{strategy: import("./protocol.js").Strategy, values?: Record<string, any>} | null} resolve how it resolves
+ *   the conflict `row`
+ * @property {boolean} sent on this connection, and not answered yet
+ * @property {number} failures of the server, in trying to take it
+ *
  * @typedef {object} State
  * @property {"idle" | "connecting" | "hello" | "live" | "backoff" | "stopped"} phase
  * @property {string} client uuid of this installation
@@ -37,6 +59,12 @@
  * @property {string[]} scopes
  * @property {Record<string, Shape>} shapes
  * @property {Record<string, Subscribed>} subscriptions
+ * @property {Write[]} queue writes without a result, in the order in which they were made
+ * @property {Record<string, {write: Write, result: import("./protocol.js").Result}>} landed row → its last write that
+ *   took place
+ * @property {"pace" | "retry" | null} hold why no writes are sent just now: enough went for the moment; the server asked
+ *   for patience
+ * @property {import("./protocol.js").Limits} limits of the server
  * @property {import("./protocol.js").ChangesFrame[]} step frames of the unfinished step
  * @property {boolean} virgin nothing was subscribed on this connection yet
  * @property {number} attempts connections in a row that did not last
@@ -59,8 +87,9 @@
  *   | {type: "soon"} | {type: "stage", handle: string, n: number, scope: string, rows: import("./protocol.js").Row[]}
  *   | {type: "discard", handle: string, n: number} | {type: "discardAll"} | {type: "apply", step: Step}
  *   | {type: "adopt", from: string, to: string} | {type: "drop", handle: string} | {type: "clear"}
- *   | {type: "report", error: {code: string, message: string, ref?: string}}} Effect
- * `soon`: dispatch `flush` when the present task is done. `timer` with two times: any moment between them.
+ *   | {type: "keep", put: Write[], remove: string[]} | {type: "settle", result: import("./protocol.js").Result}
+ *   | {type: "report", error: {code: string, message: string, ref?: string, write?: Write}}} Effect
+ * `keep`: store writes, and remove some by id. `soon`: dispatch `flush` when the present task is done. `timer` with two times: any moment between them.
  *
  * @typedef {[State, Effect[]]} Next
  */
@@ -77,6 +106,10 @@ export const initial = ({ client, token = null, expected = null }) => ({
   scopes: [],
   shapes: {},
   subscriptions: {},
+  queue: [],
+  landed: {},
+  hold: null,
+  limits: LIMITS,
   step: [],
   virgin: true,
   attempts: 0,
@@ -92,6 +125,7 @@ export const initial = ({ client, token = null, expected = null }) => ({
 export const newShape = (handle, definition) => ({
   handle,
   definition,
+  types: {},
   flow: "detached",
   shown: false,
   current: false,

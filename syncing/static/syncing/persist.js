@@ -1,13 +1,14 @@
 // @ts-check
 /**
- * What outlives the page: the rows of the shapes that are at the cursor, with cursor, scopes, definitions and user.
- * Everything that one step changes is stored in one transaction, so that what is found later is a state that the
+ * What outlives the page: the rows of the shapes that are at the cursor, with cursor, scopes, definitions and user; and
+ * the writes that have no result yet. Everything that one step changes is stored in one transaction, so that what is found later is a state that the
  * server can go on from. A storage that failed once stores nothing more: the steps it missed would be missing inside.
  */
 
 /**
  * @typedef {import("./protocol.js").Row} Row
  * @typedef {import("./state.js").Saved} Saved
+ * @typedef {import("./model.js").Write} Write
  *
  * @typedef {object} Batch one transaction: first what goes, then what is written, then the rest
  * @property {Saved} saved
@@ -16,8 +17,10 @@
  * @property {[handle: string, scope: string, id: string, row: Row | null][]} writes a null row goes
  *
  * @typedef {object} Storage
- * @property {() => Promise<{saved: Saved, rows: [handle: string, scope: string, row: Row][]} | null>} load
+ * @property {() => Promise<{saved: Saved | null, rows: [handle: string, scope: string, row: Row][], writes: Write[]} | null>} load
+ *   writes in the order in which they were made
  * @property {(batch: Batch) => Promise<void>} save
+ * @property {(writes: {put: Write[], remove: string[]}) => Promise<void>} keep writes, in place of older ones of their id
  * @property {() => Promise<void>} clear
  * @property {() => void} close
  */
@@ -26,10 +29,12 @@
 export function memoryStorage() {
   /** @type {Map<string, [handle: string, scope: string, row: Row]>} */
   const rows = new Map();
+  /** @type {Map<string, Write>} */
+  const waiting = new Map();
   /** @type {Saved | null} */
   let kept = null;
   return {
-    load: async () => (kept ? { saved: kept, rows: [...rows.values()] } : null),
+    load: async () => (kept || waiting.size > 0 ? { saved: kept, rows: [...rows.values()], writes: [...waiting.values()].sort(byId) } : null),
     save: async ({ saved, lost, dropped, writes }) => {
       for (const [key, [handle, scope]] of rows) if (lost.includes(scope) || dropped.includes(handle)) rows.delete(key);
       for (const [handle, scope, id, row] of writes) {
@@ -39,16 +44,26 @@ export function memoryStorage() {
       }
       kept = saved;
     },
+    keep: async ({ put, remove }) => {
+      for (const id of remove) waiting.delete(id);
+      for (const write of put) waiting.set(write.id, write);
+    },
     clear: async () => {
       rows.clear();
+      waiting.clear();
       kept = null;
     },
     close: () => {},
   };
 }
 
+/** Their ids are minted in order. @param {Write} one @param {Write} other */
+const byId = (one, other) => (one.id < other.id ? -1 : 1);
+
 const ROWS = "rows";
 const META = "meta";
+const WRITES = "writes";
+const TABLES = [ROWS, META, WRITES];
 
 /**
  * A storage in the browser's IndexedDB, for one page at a time: two that wrote their own steps to the same rows would
@@ -83,10 +98,10 @@ function take(locks, name) {
 
 /** @param {IDBFactory} indexedDB @param {string} name @returns {Promise<IDBDatabase>} */
 function open(indexedDB, name) {
-  const request = indexedDB.open(name, 1);
+  const request = indexedDB.open(name, 2);
   request.onupgradeneeded = () => {
-    request.result.createObjectStore(ROWS);
-    request.result.createObjectStore(META);
+    const { result: database } = request;
+    for (const table of TABLES) if (!database.objectStoreNames.contains(table)) database.createObjectStore(table);
   };
   return settled(request);
 }
@@ -99,23 +114,33 @@ function indexedStorage(database, release) {
     failed = true;
     database.close();
   };
+  /** @param {string[]} tables @param {(transaction: IDBTransaction) => void} change */
+  const write = async (tables, change) => {
+    if (failed) return;
+    try {
+      const transaction = database.transaction(tables, "readwrite");
+      change(transaction);
+      await completed(transaction);
+    } catch {
+      failed = true;
+    }
+  };
   return {
     async load() {
-      const transaction = database.transaction([ROWS, META], "readonly");
+      const transaction = database.transaction(TABLES, "readonly");
       const rows = transaction.objectStore(ROWS);
-      const [saved, keys, values] = await Promise.all([
+      const [saved, keys, values, writes] = await Promise.all([
         settled(transaction.objectStore(META).get("saved")),
         settled(rows.getAllKeys()),
         settled(rows.getAll()),
+        settled(transaction.objectStore(WRITES).getAll()), // by id
       ]);
-      if (!saved) return null;
-      const paths = /** @type {[string, string, string][]} */ (keys);
-      return { saved, rows: paths.map(([handle, scope], index) => [handle, scope, values[index]]) };
+      if (!saved && writes.length === 0) return null;
+      const paths = /** @type {[string, string, string][]} */ (saved ? keys : []);
+      return { saved: saved ?? null, rows: paths.map(([handle, scope], index) => [handle, scope, values[index]]), writes };
     },
-    async save({ saved, lost, dropped, writes }) {
-      if (failed) return;
-      try {
-        const transaction = database.transaction([ROWS, META], "readwrite");
+    save: ({ saved, lost, dropped, writes }) =>
+      write([ROWS, META], (transaction) => {
         const rows = transaction.objectStore(ROWS);
         for (const handle of dropped) rows.delete(below([handle]));
         for (const { handle } of saved.shapes) for (const scope of lost) rows.delete(below([handle, scope]));
@@ -124,18 +149,14 @@ function indexedStorage(database, release) {
           else rows.delete([handle, scope, id]);
         }
         transaction.objectStore(META).put(saved, "saved");
-        await completed(transaction);
-      } catch {
-        failed = true;
-      }
-    },
-    async clear() {
-      if (failed) return;
-      const transaction = database.transaction([ROWS, META], "readwrite");
-      transaction.objectStore(ROWS).clear();
-      transaction.objectStore(META).clear();
-      await completed(transaction).catch(() => (failed = true));
-    },
+      }),
+    keep: ({ put, remove }) =>
+      write([WRITES], (transaction) => {
+        const waiting = transaction.objectStore(WRITES);
+        for (const id of remove) waiting.delete(id);
+        for (const each of put) waiting.put(each, each.id);
+      }),
+    clear: () => write(TABLES, (transaction) => TABLES.forEach((table) => transaction.objectStore(table).clear())),
     close() {
       failed = true;
       database.close();

@@ -19,7 +19,33 @@ export class FrameError extends Error {}
  * @typedef {{type: "changes", cursor: string, staging?: string[], lost?: string[], gained?: string[], parts?: Part[],
  *            ready?: {shape: string, n: number}[], more?: boolean}} ChangesFrame
  * @typedef {{id: string, name?: string, email?: string}} User
+ * @typedef {{frame_bytes: number, mutations_per_frame: number, frames_per_second: number, mutations_per_second: number}} Limits
+ * @typedef {"insert" | "update" | "delete"} Op
+ * @typedef {"local_wins" | "remote_wins" | "merge" | "manual"} Strategy
+ * @typedef {{id: string, table: string, op: Op, row: string, values: Record<string, any>, base: number | null,
+ *            strategy?: Strategy}} Mutation
+ * @typedef {{id: string, row: string, base: number | null,
+ *            resolve: {strategy: Strategy, values?: Record<string, any>} | null}} Resolution of the conflict `row`
+ * @typedef {{code: string, message: string, fields?: Record<string, string[]>}} Problem
+ * @typedef {{id: string, status: "applied" | "merged" | "conflict" | "rejected", version?: number, row?: Record<string, any>,
+ *            conflict?: string, replayed?: boolean, error?: Problem}} Result
  */
+
+/** Holds until the server has told its own. @type {Limits} */
+export const LIMITS = { frame_bytes: 2 ** 20, mutations_per_frame: 100, frames_per_second: 50, mutations_per_second: 100 };
+
+/** Errors after which the same request may succeed. */
+const TRANSIENT = new Set(["rate_limited", "unavailable", "internal"]);
+const RETRY_MS = 2000;
+
+/** @param {string} code */
+export const isTransient = (code) => TRANSIENT.has(code);
+
+/** Between which times to ask again. @param {number} [after] in seconds, as the server asked @returns {[number, number]} in milliseconds */
+export function retryMs(after = 0) {
+  const ms = Math.max(RETRY_MS, after * 1000);
+  return [ms, ms * 2];
+}
 
 /**
  * What follows from a close code: `retry` soon, retry `later` (this client asked too much), or `stop`.
@@ -62,6 +88,29 @@ export const subscribe = (subscriptions, resume = null) => ({ type: "subscribe",
 /** @param {string} id */
 export const unsubscribe = (id) => ({ type: "unsubscribe", id });
 
+/** A mutation as a member of its frame. @param {Mutation} mutation */
+export const mutation = ({ id, table, op, row, values, base, strategy }) => ({
+  id,
+  table,
+  op,
+  row,
+  ...(op !== "delete" && { values }),
+  ...(op !== "insert" && base !== null && { base }),
+  ...(strategy && { strategy }),
+});
+
+/** @param {Mutation[]} mutations @param {boolean} [atomic] all or none of them */
+export const mutate = (mutations, atomic = false) => ({ type: "mutate", mutations: mutations.map(mutation), ...(atomic && { atomic }) });
+
+/** @param {Resolution} resolution */
+export const resolve = ({ id, row, base, resolve: how }) => ({
+  type: "resolve",
+  id,
+  conflict: row,
+  ...how,
+  ...(base !== null && { version: base }),
+});
+
 /** @param {string} cursor */
 export const ack = (cursor) => ({ type: "ack", cursor });
 
@@ -74,6 +123,7 @@ const REQUIRED = /** @type {Record<string, Record<string, string>>} */ ({
   subscribed: { id: "string", shape: "string", resumed: "boolean" },
   snapshot: { shape: "string", n: "number", scope: "string", rows: "array" },
   changes: { cursor: "string" },
+  result: { id: "string", status: "string" },
   error: { code: "string", message: "string" },
   pong: {},
 });

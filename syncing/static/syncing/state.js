@@ -5,6 +5,7 @@
  */
 
 import * as frames from "./protocol.js";
+import * as queue from "./queue.js";
 import { changes, snapshot } from "./steps.js";
 import { add, answered, flush, refused, remove, retry } from "./subscriptions.js";
 import { dropIfUnused, mapValues, newShape } from "./model.js";
@@ -16,7 +17,7 @@ export { describe, initial } from "./model.js";
  * @typedef {import("./model.js").Effect} Effect
  * @typedef {import("./model.js").Next} Next
  * @typedef {{user: frames.User, cursor: string | null, scopes: string[],
- *            shapes: {handle: string, definition: frames.Definition}[]}} Saved what outlives the page: shapes at the cursor
+ *            shapes: {handle: string, definition: frames.Definition, types?: Record<string, string>}[]}} Saved what outlives the page: shapes at the cursor
  */
 
 const HANDSHAKE_MS = 12_000;
@@ -27,14 +28,15 @@ const BACKOFF_FIRST_MS = 1000;
 const BACKOFF_LONGEST_MS = 30_000;
 /** @type {[number, number]} */
 const BACKOFF_LATER_MS = [15_000, 60_000];
-const TIMERS = ["reconnect", "handshake", "heartbeat", "settled", "retry", "ack"];
+const TIMERS = ["reconnect", "handshake", "heartbeat", "settled", "retry", "ack", "pace", "resend"];
 
 /** @param {State} state @returns {Next} */
 const stay = (state) => [state, []];
 
 /** @type {Record<string, (state: State, event: any) => Next>} */
 const EVENTS = {
-  restored: (state, { saved }) => (state.phase === "idle" ? restore(state, saved) : stay(state)),
+  restored: (state, { saved, writes }) =>
+    state.phase === "idle" ? then(restore(state, saved), (next) => queue.restore(next, writes)) : stay(state),
   start: (state) => (state.phase === "idle" || state.phase === "stopped" ? open(state) : stay(state)),
   opened: (state) =>
     state.phase === "connecting"
@@ -43,15 +45,16 @@ const EVENTS = {
   frame: (state, { frame }) => receive({ ...state, heard: true, pinged: false }, frame),
   closed: (state, { code }) => (isConnected(state) ? leave(state, code, frames.afterClose(code)) : stay(state)),
   fault: (state, { reason }) => (isConnected(state) ? fault(state, reason) : stay(state)),
-  close: (state) => {
-    const [next, effects] = disconnect(state);
+  close: (state, { forget }) => {
+    const [next, effects] = then(disconnect(state), forget ? queue.abandon : stay);
     // Whoever closes a client that had stopped already wants to know, still, why.
     const why = state.phase === "stopped" ? {} : { code: null, reason: "Closed." };
     return [{ ...next, phase: "stopped", ...why }, [{ type: "close", code: 1000 }, ...effects]];
   },
   subscribe: add,
   unsubscribe: remove,
-  flush,
+  write: queue.add,
+  flush: (state) => then(flush(state), queue.flush),
   token: (state, { token }) => {
     const next = { ...state, token };
     if (state.phase === "live") return [next, [{ type: "send", frame: frames.renew(token) }]];
@@ -76,6 +79,8 @@ const TIMEOUTS = {
   },
   settled: (state) => stay({ ...state, attempts: 0 }),
   retry,
+  pace: queue.release("pace"),
+  resend: queue.release("retry"),
   ack: (state) =>
     state.phase === "live" && state.cursor !== null
       ? [{ ...state, acking: false }, [{ type: "send", frame: frames.ack(state.cursor) }]]
@@ -91,6 +96,12 @@ export function transition(state, event) {
   const handle = EVENTS[event.type];
   if (!handle) throw new Error(`no such event: ${event.type}`);
   return handle(state, event);
+}
+
+/** One thing after another. @param {Next} first @param {(state: State) => Next} second @returns {Next} */
+function then([state, effects], second) {
+  const [next, more] = second(state);
+  return [next, [...effects, ...more]];
 }
 
 /** @param {State} state */
@@ -112,8 +123,10 @@ function receive(state, frame) {
       return snapshot(state, frame);
     case "changes":
       return changes(state, frame);
+    case "result":
+      return queue.answered(state, frame);
     case "error":
-      return refused(state, frame);
+      return queue.isAbout(state, frame.ref) ? queue.refused(state, frame) : then(refused(state, frame), (next) => queue.refused(next, frame));
     default:
       return stay(state);
   }
@@ -126,7 +139,7 @@ function restore(state, saved) {
   if (state.expected !== null && state.expected !== user.id) return [state, [{ type: "clear" }]];
   /** @type {State["shapes"]} */
   const shapes = {};
-  for (const each of saved.shapes) shapes[each.handle] = { ...newShape(each.handle, each.definition), shown: true, current: true };
+  for (const each of saved.shapes) shapes[each.handle] = { ...newShape(each.handle, each.definition), types: each.types ?? {}, shown: true, current: true };
   const byKey = new Map(saved.shapes.map((each) => [frames.definitionKey(each.definition), each.handle]));
   const subscriptions = mapValues(state.subscriptions, (each) => ({ ...each, handle: byKey.get(each.key) ?? null }));
   return [{ ...state, user, cursor, scopes, shapes, subscriptions, confirmed: state.expected === user.id }, []];
@@ -140,21 +153,21 @@ function open(state) {
   ];
 }
 
-/** @param {State} state @param {{user: frames.User}} frame @returns {Next} */
-function welcome(state, { user }) {
+/** @param {State} state @param {{user: frames.User, limits?: Partial<frames.Limits>}} frame @returns {Next} */
+function welcome(state, { user, limits }) {
   /** @type {Effect[]} */
   const effects = [
     { type: "cancel", name: "handshake" },
     { type: "timer", name: "heartbeat", ms: HEARTBEAT_MS },
     { type: "timer", name: "settled", ms: SETTLED_MS },
   ];
-  let next = { ...state, phase: /** @type {const} */ ("live"), user, confirmed: true, code: null, reason: null };
+  /** @type {State} */
+  let next = { ...state, phase: "live", user, confirmed: true, limits: { ...frames.LIMITS, ...limits }, code: null, reason: null };
   if (state.user !== null && state.user.id !== user.id) {
     next = forget(next);
     effects.unshift({ type: "clear" });
   }
-  const [flushed, sends] = flush(next);
-  return [flushed, [...effects, ...sends]];
+  return then(then(then([next, effects], queue.claim), flush), queue.flush);
 }
 
 /** Nothing held counts any more: it is another user's, or cannot be trusted. @param {State} state @returns {State} */
@@ -163,6 +176,7 @@ const forget = (state) => ({
   cursor: null,
   scopes: [],
   shapes: {},
+  landed: {},
   subscriptions: mapValues(state.subscriptions, (each) => ({ ...each, handle: null })),
 });
 
@@ -175,7 +189,7 @@ function disconnect(state) {
   const effects = [...TIMERS.map((name) => /** @type {Effect} */ ({ type: "cancel", name })), { type: "discardAll" }];
   /** @type {State} */
   let next = {
-    ...state,
+    ...queue.unsent(state),
     step: [],
     acking: false,
     shapes: mapValues(state.shapes, (shape) => ({ ...shape, flow: "detached", staged: [], done: -1 })),

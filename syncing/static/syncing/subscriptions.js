@@ -11,10 +11,6 @@ import { dropIfUnused, newShape, withShape, withSubscription, without } from "./
  * @typedef {import("./model.js").Next} Next
  */
 
-/** Errors after which the same request may succeed. */
-const TRANSIENT = new Set(["rate_limited", "unavailable", "internal"]);
-const RETRY_MS = 2000;
-
 /** @param {State} state @param {{id: string, definition: frames.Definition}} event @returns {Next} */
 export function add(state, { id, definition }) {
   const key = frames.definitionKey(definition);
@@ -51,10 +47,10 @@ export function flush(state) {
 
 /**
  * The server took a subscription.
- * @param {State} state @param {{id: string, shape: string, resumed: boolean}} frame
+ * @param {State} state @param {{id: string, shape: string, columns?: Record<string, string>, resumed: boolean}} frame
  * @returns {Next | {fault: string}}
  */
-export function answered(state, { id, shape: handle, resumed }) {
+export function answered(state, { id, shape: handle, columns: types = {}, resumed }) {
   const subscription = state.subscriptions[id];
   if (!subscription) return [state, [{ type: "send", frame: frames.unsubscribe(id) }]];
   if (subscription.status !== "pending" && subscription.status !== "waiting") return [state, []];
@@ -67,13 +63,13 @@ export function answered(state, { id, shape: handle, resumed }) {
     // An equal subscription streams already: both go on with the rows that are held, or wait for the same ones.
   } else if (resumed) {
     if (!shape?.current) return { fault: `resumed a shape that is not held: ${handle}` };
-    next = withShape(next, { ...shape, flow: "flowing" });
+    next = withShape(next, { ...shape, types, flow: "flowing" });
   } else if (shape || old === null || old === handle || state.shapes[old]?.flow !== "detached") {
-    next = withShape(next, { ...(shape ?? newShape(handle, subscription.definition)), flow: "staging", current: false });
+    next = withShape(next, { ...(shape ?? newShape(handle, subscription.definition)), types, flow: "staging", current: false });
   } else {
     // The declaration changed, and with it the handle: what was shown stays shown until the new rows are ready.
     const adopted = { ...newShape(handle, subscription.definition), shown: state.shapes[old].shown };
-    next = withShape({ ...next, shapes: without(next.shapes, old) }, { ...adopted, flow: "staging" });
+    next = withShape({ ...next, shapes: without(next.shapes, old) }, { ...adopted, types, flow: "staging" });
     effects.push({ type: "adopt", from: old, to: handle });
   }
   const [dropped, dropping] = dropIfUnused(next, old === handle ? null : old);
@@ -122,13 +118,12 @@ export function refused(state, { code, message, ref, retry_after }) {
   const concerned = ref === undefined ? pending : pending.filter((each) => each.id === ref);
   if (concerned.length === 0) return [state, effects];
   let next = state;
-  if (TRANSIENT.has(code)) {
+  if (frames.isTransient(code)) {
     for (const each of concerned) {
       if (each.closing) next = { ...next, subscriptions: without(next.subscriptions, each.id) };
       else next = withSubscription(next, { ...each, status: "waiting" });
     }
-    const ms = Math.max(RETRY_MS, (retry_after ?? 0) * 1000);
-    effects.push({ type: "timer", name: "retry", ms: [ms, ms * 2] });
+    effects.push({ type: "timer", name: "retry", ms: frames.retryMs(retry_after) });
   } else if (ref !== undefined) {
     const failed = concerned[0];
     next = withSubscription(next, { ...failed, status: "failed", handle: null, error });

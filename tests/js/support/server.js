@@ -5,6 +5,7 @@
  * it likes, resumes or not. Its `history` holds the true state at each checkpoint.
  */
 
+import { Receipts } from "./receipts.js";
 import { cursor, leave, part, remove, step, subscribed } from "./world.js";
 
 /** @typedef {{id: string, scope: string, kind: string, text: string, version: number}} Fact */
@@ -36,9 +37,20 @@ export class Server {
   /** @type {{facts: Map<string, Fact>, scopes: Set<string>}[]} */
   history = [{ facts: new Map(), scopes: new Set(["p:1", "p:2"]) }];
   #version = 0;
+  receipts = new Receipts(this);
 
   constructor(random) {
     this.random = random;
+  }
+
+  /** One committed transaction: a row is written, or deleted with null. Its version, or its last one. */
+  write(id, fact) {
+    const facts = new Map(this.now.facts);
+    const version = fact ? ++this.#version : facts.get(id).version;
+    if (fact) facts.set(id, { ...fact, version });
+    else facts.delete(id);
+    this.history.push({ facts, scopes: this.now.scopes });
+    return version;
   }
 
   get now() {
@@ -74,6 +86,8 @@ export class Session {
   #at = 0;
   #told = new Set();
   #first = true;
+  /** Results whose write the client has not been told yet. @type {{at: number, frame: object}[]} */
+  #owed = [];
 
   /** @param {Server} server @param {(frame: object) => void} say */
   constructor(server, say) {
@@ -94,6 +108,25 @@ export class Session {
   hear(frame) {
     if (frame.type === "unsubscribe") this.#unsubscribe(frame.id);
     if (frame.type === "subscribe") this.#subscribe(frame);
+    if (frame.type === "mutate") this.#mutate(frame);
+  }
+
+  /** Takes writes, or asks for patience: about one of them, or about nothing in particular. */
+  #mutate(frame) {
+    const { random } = this;
+    if (random.chance(0.1)) {
+      const ref = random.chance(0.5) ? { ref: random.pick(frame.mutations).id } : {};
+      return this.say({ type: "error", code: random.pick(["rate_limited", "unavailable"]), message: "Slowly.", ...ref });
+    }
+    this.#owed.push(...this.server.receipts.take(frame));
+    if (this.flowing.length === 0) this.#pay();
+  }
+
+  /** Tell the results that the client's checkpoint covers, or all if it has none. */
+  #pay() {
+    const covered = this.flowing.length === 0 ? this.#owed : this.#owed.filter(({ at }) => at <= this.#at);
+    this.#owed = this.#owed.filter((each) => !covered.includes(each));
+    for (const { frame } of covered) this.say(frame);
   }
 
   #unsubscribe(id) {
@@ -164,6 +197,7 @@ export class Session {
     this.#at = target;
     this.#told = new Set(scopes);
     this.#send(target, members);
+    this.#pay();
   }
 
   /** As one frame, or cut into several with snapshots between them, the members spread over them at random. */

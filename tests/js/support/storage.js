@@ -9,6 +9,7 @@ const shapes = [
 const saved = { user, cursor: "1.a", scopes: ["p:1"], shapes };
 const row = (id, version) => ({ id, sync_version: version });
 const batch = (members) => ({ saved, lost: [], dropped: [], writes: [], ...members });
+const write = (id, base) => ({ id, row: "a", base, values: { text: id } });
 const first = batch({
   writes: [
     ["M", "p:1", "a", row("a", 1)],
@@ -58,8 +59,17 @@ export const contract = {
     await storage.save(batch({ writes: [["M", "p:2", "b", null]] }));
     same(await content(storage), "M p:1 a19, N p:1 a1, N p:10 c3");
   },
+  "keeps writes in the order of their ids until they are removed, whether or not there are rows": async (storage) => {
+    await storage.keep({ put: [write("w2", 1), write("w1", 1)], remove: [] });
+    same(await storage.load(), { saved: null, rows: [], writes: [write("w1", 1), write("w2", 1)] });
+    await storage.save(first);
+    await storage.keep({ put: [write("w2", 7)], remove: ["w1", "never"] });
+    same((await storage.load()).writes, [write("w2", 7)]);
+    same(await content(storage), "M p:1 a1, M p:2 b2, N p:1 a1, N p:10 c3");
+  },
   "is empty after it was cleared": async (storage) => {
     await storage.save(first);
+    await storage.keep({ put: [write("w1", 1)], remove: [] });
     await storage.clear();
     same(await storage.load(), null);
   },

@@ -68,6 +68,10 @@ export class Clock {
     this.#now = end;
   }
 
+  get now() {
+    return this.#now;
+  }
+
   get pending() {
     return this.#due.size;
   }
@@ -75,6 +79,9 @@ export class Clock {
 
 export const alice = { id: "018f0000-0000-7000-8000-00000000000a", name: "Alice", email: "alice@example.com" };
 export const bob = { id: "018f0000-0000-7000-8000-00000000000b", name: "Bob", email: "bob@example.com" };
+
+/** When the clock says 0. */
+const EPOCH = Date.UTC(2026, 0, 1);
 
 /** A client with everything around it in the test's hands. */
 export class World {
@@ -97,7 +104,7 @@ export class World {
       client: "018f0000-0000-7000-8000-0000000000cc",
       events: this.events,
       onproblem: (problem) => this.problems.push(problem),
-      world: { WebSocket: /** @type {any} */ (Opened), clock: this.clock, random: () => this.random() },
+      world: { WebSocket: /** @type {any} */ (Opened), clock: this.clock, now: () => EPOCH + this.clock.now, random: () => this.random() },
       ...options,
     });
   }
@@ -108,10 +115,10 @@ export class World {
   }
 
   /** Let the newest socket be accepted and welcomed; what the client then asks for is returned. */
-  welcome(user = alice) {
+  welcome(user = alice, limits = {}) {
     this.socket.accept();
     this.socket.take();
-    this.socket.say({ type: "welcome", user, client: "…", server: { version: "1" }, limits: {} });
+    this.socket.say({ type: "welcome", user, client: "…", server: { version: "1" }, limits });
     return this.socket.take();
   }
 
@@ -140,6 +147,10 @@ export class World {
 export const settle = () => new Promise((resolve) => setImmediate(resolve));
 
 let count = 0;
+/** A write of a row, as the queue holds it. */
+export const write = (id, row, more = {}) => ({
+  id, row, client: "c", user: null, table: "messages", op: "update", values: { text: id }, base: 1, seen: {}, group: null, resolve: null, sent: false, failures: 0, ...more,
+});
 /** A row with the columns that all have. */
 export const row = (id, version, more = {}) => ({ id, sync_version: version, ...more });
 export const insert = (id, v, more = {}) => ({ op: "insert", id, v, row: row(id, v, more) });
