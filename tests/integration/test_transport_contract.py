@@ -15,7 +15,7 @@ from typing import Any
 import daphne.server
 import pytest
 from autobahn.websocket.protocol import WebSocketProtocol as AutobahnProtocol
-from autobahn.websocket.protocol import WebSocketServerFactory
+from autobahn.websocket.protocol import WebSocketServerFactory, WebSocketServerProtocol
 from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
 from twisted.internet import abstract
 from twisted.internet.tcp import Connection as TcpConnection
@@ -217,3 +217,100 @@ def test_a_closed_link_writes_nothing_and_close_codes_are_plain_integers() -> No
     link._protocol.state = AutobahnProtocol.STATE_CLOSING
     link.write(Packet(b"x"))
     assert sink._tempDataLen == 0
+
+
+# -- straight to the socket --------------------------------------------------------------------------------------------
+
+
+class Straight(TcpConnection):
+    """A Twisted connection whose other end is `far`; nothing runs its reactor."""
+
+    def __init__(self) -> None:
+        near, self.far = socket.socketpair()
+        near.setblocking(False)
+        super().__init__(near, None, Reactor())  # type: ignore[arg-type]
+        self.connected = 1
+        self.passed: list[bytes] = []
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """A pair of sockets has no Nagle."""
+
+    def write(self, data: bytes) -> None:
+        self.passed.append(data)
+        super().write(data)
+
+
+def straight() -> tuple[transport.ServerLink, Straight]:
+    """A link on a connection that is open."""
+    protocol = object.__new__(transport.PushProtocol)
+    protocol.state = AutobahnProtocol.STATE_OPEN
+    protocol._perMessageCompress = None
+    protocol.transport = twisted = Straight()
+    link = protocol.link = transport.ServerLink(protocol)
+    twisted.registerProducer(link, True)
+    link.opened()
+    return link, twisted
+
+
+def test_a_frame_goes_to_the_socket_itself_while_nothing_waits() -> None:
+    link, twisted = straight()
+    for text in (b"one", b"two"):
+        link.write(Packet(text))
+    assert twisted.far.recv(100) == b"\x81\x03one\x81\x03two"
+    assert twisted.passed == []
+
+
+def test_what_the_kernel_does_not_take_goes_through_twisted_and_nothing_overtakes_it() -> None:
+    link, twisted = straight()
+    large, last = Packet(b"x" * 5_000_000), Packet(b"the last")
+    link.write(large)
+    link.write(last)
+    assert link.paused, "Twisted was not given what waits"
+    taken = len(large.framed) - len(twisted.passed[0])
+    assert 0 < taken < len(large.framed)
+    assert twisted.passed == [large.framed[taken:], last.framed]
+    received = b""
+    twisted.far.setblocking(False)
+    while len(received) < len(large.framed) + len(last.framed):
+        try:
+            received += twisted.far.recv(1 << 20)
+        except BlockingIOError:
+            twisted.doWrite()
+    assert received == large.framed + last.framed
+    assert not link.paused
+
+
+def test_an_encrypted_connection_is_never_written_past_twisted() -> None:
+    link, twisted = straight()
+    assert not TcpConnection.TLS, "Twisted no longer says by this whether startTLS was called"
+    twisted.TLS = True
+    link._send = None
+    link.opened()
+    assert link._send is None
+
+
+def test_a_socket_that_broke_is_left_to_twisted_to_find_out() -> None:
+    link, twisted = straight()
+    twisted.far.close()
+    for _ in range(2):
+        link.write(Packet(b"x"))
+    assert twisted.passed, "the error was ours to handle"
+
+
+def test_autobahn_copies_its_options_by_a_list_that_we_empty() -> None:
+    source = inspect.getsource(AutobahnProtocol._connectionMade)
+    assert "for configAttr in self.CONFIG_ATTRS:" in source
+    assert "pformat(configAttrLog)" in source, "it is no longer formatted: the list need not be emptied"
+    assert {"trackTimings", "autoPingInterval", "perMessageCompressionAccept"} <= transport.OPTIONS
+    protocol = object.__new__(transport.PushProtocol)
+    protocol.factory = WebSocketServerFactory()
+    assert {name for name in transport.OPTIONS if not hasattr(protocol, name)} == set()
+    with pytest.raises(AttributeError):
+        _ = protocol.nothing_of_the_kind
+
+
+def test_autobahn_takes_compression_by_the_hook_and_the_table_that_we_set() -> None:
+    source = inspect.getsource(WebSocketServerProtocol.succeedHandshake)
+    assert "accept = self.perMessageCompressionAccept(pmceOffers)" in source
+    assert 'PMCE["PMCE"].create_from_offer_accept(' in source
+    assert "max_output_len" in inspect.getsource(AutobahnProtocol.onFrameData), "what inflates is not bounded"

@@ -14,6 +14,7 @@ from syncing.coverage import Coverage
 from syncing.declarations import declaration_of
 from syncing.frames import CloseCode, Result
 from syncing.log import Checkpoint
+from syncing.packets import Packet
 from syncing.protocol import raw
 from syncing.receipts import Answer
 from syncing.shapes import Shape
@@ -29,8 +30,8 @@ class Tape:
         self.sent = 0
         self.frames: list[dict[str, Any]] = []
 
-    def write(self, frame: bytes) -> None:
-        self.frames.append(json.loads(frame))
+    def write(self, frame: Packet) -> None:
+        self.frames.append(json.loads(frame.text))
 
     async def drained(self) -> None:
         """It always reads."""
