@@ -13,6 +13,7 @@ import time
 
 from rich.console import Console
 
+from benchmarks import figures
 from benchmarks.plots import draw
 from benchmarks.stage import quiet
 
@@ -27,6 +28,7 @@ PROGRAMS = {
     "herd": 80,
     "compression": 30,
     "memory": 60,
+    "mutations": 90,
     "quiet": 330,
 }
 #: It only waits, and so does it beside the others.
@@ -50,8 +52,9 @@ def main() -> int:
         console.rule(f"[bold]{name}[/bold], {at + 1} of {len(names)}, about {left // 60 + 1} min left", align="left")
         outcomes[name] = finished(beside if name == BESIDE and beside else start(name))
     draw()
+    figures.write()
     minutes = (time.monotonic() - began) / 60
-    console.rule(f"{len(names)} benchmarks in {minutes:.0f} minutes; plots in docs/benchmarks/", align="left")
+    console.rule(f"{len(names)} benchmarks in {minutes:.0f} minutes; see docs/benchmarks.md", align="left")
     for outcome, word in ((1, "missed a limit"), (2, "failed")):
         if missed := [name for name, code in outcomes.items() if code == outcome]:
             console.print(f"[red]{word}: {', '.join(missed)}[/red]")
