@@ -8,8 +8,8 @@ from uuid import uuid4
 from tests.acceptance.client import Frame
 from tests.acceptance.mutations import insert, update
 from tests.acceptance.people import Cast, client
-from tests.acceptance.posting import Reply, ask
 from tests.acceptance.site import Person, ServerProcess, Site
+from tests.acceptance.web import Reply, ask
 
 CLIENT = "73a688b9-e207-4c6c-9556-f60459f2fe1d"
 
