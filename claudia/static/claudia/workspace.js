@@ -32,11 +32,13 @@ const page = byId("workspace");
 const { socket: url = "", user = "", name = "" } = page.dataset;
 byId("initials").textContent = initials(name);
 
+const storage = await browserStorage(user);
 const client = connect({
   url,
   user,
-  client: installation(),
-  storage: browserStorage(user),
+  // Another tab, which does not get the storage, is another installation: it does not know what this one wrote.
+  ...(storage.lasts && { client: installation() }),
+  storage,
   onproblem: ({ code, message, write }) => {
     if (!write) console.warn("sync:", code, message);
     else if (code !== "conflict") refused(write, message);

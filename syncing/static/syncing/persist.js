@@ -17,6 +17,7 @@
  * @property {[handle: string, scope: string, id: string, row: Row | null][]} writes a null row goes
  *
  * @typedef {object} Storage
+ * @property {boolean} lasts whether it outlives the page
  * @property {() => Promise<{saved: Saved | null, rows: [handle: string, scope: string, row: Row][], writes: Write[]} | null>} load
  *   writes in the order in which they were made
  * @property {(batch: Batch) => Promise<void>} save
@@ -34,6 +35,7 @@ export function memoryStorage() {
   /** @type {Saved | null} */
   let kept = null;
   return {
+    lasts: false,
     load: async () => (kept || waiting.size > 0 ? { saved: kept, rows: [...rows.values()], writes: [...waiting.values()].sort(byId) } : null),
     save: async ({ saved, lost, dropped, writes }) => {
       for (const [key, [handle, scope]] of rows) if (lost.includes(scope) || dropped.includes(handle)) rows.delete(key);
@@ -126,6 +128,7 @@ function indexedStorage(database, release) {
     }
   };
   return {
+    lasts: true,
     async load() {
       const transaction = database.transaction(TABLES, "readonly");
       const rows = transaction.objectStore(ROWS);
