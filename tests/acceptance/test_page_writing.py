@@ -100,6 +100,23 @@ def test_what_was_written_without_a_server_is_saved_once_when_there_is_one_also_
     server.stop()
 
 
+def test_another_tab_is_another_client(tab: Tab, site: Site, cast: Cast) -> None:
+    tab.open(cast.session)
+    write(tab, "from the first")
+    expect_saved(tab, 1)
+    other = tab.page.context.new_page()
+    other.goto(tab.page.url)
+    other.locator("#words").fill("from the second")
+    other.locator("#words").press("Enter")
+    expect_saved(tab, 2)
+    clients = site.sql(
+        "SELECT DISTINCT client_id FROM sync_events WHERE op = 'I' AND row_id IN"
+        " (SELECT id FROM messages WHERE session_id = %s)",
+        cast.session,
+    )
+    assert len(clients) == 2, "what one tab wrote would be taken for known to the other"
+
+
 def test_a_session_is_renamed_where_its_title_stands(tab: Tab, site: Site, cast: Cast) -> None:
     tab.open(cast.session)
     heading = tab.page.get_by_role("heading", level=1)
