@@ -14,11 +14,12 @@ import json
 import logging
 import time
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg
 
 from syncing import log
+from syncing.audience import Audience
 from syncing.continuity import one_row, recognise_cluster, still_there, terminate_frozen
 from syncing.databases import conninfo
 from syncing.log import Batch, Checkpoint, Step
@@ -62,35 +63,6 @@ SESSION = {
 }
 
 
-class Round(Protocol):
-    """Readers that wait for a snapshot to import."""
-
-    async def import_snapshot(self, name: str) -> None:
-        """Every reader imports the exported snapshot; raises where one could not."""
-
-    def start(self, checkpoint: Checkpoint) -> None:
-        """The checkpoint is committed: read."""
-
-    def abort(self) -> None:
-        """The checkpoint is not, or perhaps not, committed: throw everything away."""
-
-
-class Audience(Protocol):
-    """Whom the feed tells; all of it in the event loop."""
-
-    def deliver(self, step: Step) -> None:
-        """The next step."""
-
-    def broken(self) -> None:
-        """What was delivered is not part of this database's history: everything must be staged anew."""
-
-    def access_changed(self, message: dict[str, Any]) -> None:
-        """A token or a user changed: {"token": id} or {"user": id}."""
-
-    async def open_round(self) -> Round | None:
-        """Readers for those who wait for a snapshot, None if nobody waits."""
-
-
 class Feed:
     """Follows the log and tells the audience, step by step. `run()` is the task; `wake()` asks for a round at once."""
 
@@ -101,6 +73,9 @@ class Feed:
         self.position: Checkpoint | None = None
         self.alive_at = 0.0
         self._start = ""  # a snapshot since whose predecessor nothing was logged: where the next batch begins
+        self._seen = ""
+        self._newest = 0
+        self._busy = False
         self._mark: str | None = None
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._pipeline: Pipeline
@@ -133,7 +108,7 @@ class Feed:
                     raise
                 finally:
                     connection, self._connection = self._connection, None
-                    self._gate_held = False
+                    self._gate_held = self._busy = False
                     await connection.close()
             except psycopg.Error as error:
                 logger.warning("feed: %s; reconnecting", str(error).strip().splitlines()[0] if str(error) else error)
@@ -168,7 +143,7 @@ class Feed:
             self._start = self.position.snapshot
         else:
             self._start = (await one_row(connection, "SELECT pg_current_snapshot()::text"))[0]
-            await self._take(always=True, wait=True)
+            await self._take_first()
         # Access may have changed while nobody listened.
         self.audience.access_changed({"all": True})
 
@@ -216,20 +191,26 @@ class Feed:
             await self._hold_round()
             return True
         gate = self._gate if try_gate and not self._gate_held else None
-        [[(now, newest, oldest, held)]] = await self._ask(LOOK, gate=gate)
+        # What came is most likely not alone: then looking and taking are one round trip.
+        if self._busy:
+            self._busy = await self._take(gate=gate)
+            return self._busy
+        [[look]] = await self._ask(LOOK, gate=gate)
+        self._see(look)
+        if self._newest != self._known.id:
+            await self._read_stored()
+            return True
+        self._busy = self._seen != self._start and await self._take()
+        return self._busy
+
+    def _see(self, look: TextRow) -> None:
+        """What LOOK found."""
+        seen, newest, oldest, held = look
+        self._seen = seen or ""
+        self._newest = int(newest or 0)
         self._oldest_running = int(oldest or 0)
         self._gate_held = self._gate_held or held == "t"
         self.alive_at = time.monotonic()
-        if newest != str(self._known.id):
-            await self._read_stored()
-            return True
-        if now == self._start:
-            return False
-        taken = await self._take()
-        if taken is False:
-            # Not to scan a bulk writer's own uncommitted events again and again. Dies with this connection.
-            self._start = now or ""
-        return taken is not False
 
     @property
     def connection(self) -> psycopg.AsyncConnection[Any]:
@@ -255,28 +236,49 @@ class Feed:
         [rows] = await self._ask(READ, start=self._start, end=end.snapshot, limit=self.batch_size + 1)
         await self._deliver(end, log.batch_of_rows(rows, self.batch_size))
 
-    async def _take(self, *, always: bool = False, wait: bool = False) -> bool | None:
-        """Takes a checkpoint if there is something new (or always), and delivers its batch.
+    async def _take(self, *, gate: int | None = None) -> bool:
+        """Takes a checkpoint if there is something new, and delivers its batch.
 
-        Whether there was; None if others hold the lock.
+        Whether there was; also True where that cannot be known, since others hold the lock.
         """
-        rows = await self._take_rows(always=always, export=False, wait=wait)
+        rows = await self._take_rows(gate=gate)
+        if self._newest < self._known.id:
+            raise psycopg.OperationalError("checkpoints went back")
         await self._ask(COMMIT)
-        if rows is None:
-            await self._bear_with_holder()
-            return None
+        if rows is not None:
+            self._lock_missed_at = None
         if rows:
             await self._deliver_taken(rows)
-        return bool(rows)
+        elif self._newest > self._known.id:
+            await self._read_stored()
+        elif rows is None:
+            await self._bear_with_holder()
+        else:
+            # Not to scan a bulk writer's own uncommitted events again and again. Dies with this connection.
+            self._start = self._seen
+            return False
+        return True
 
-    async def _take_rows(self, *, always: bool, export: bool, wait: bool) -> list[TextRow] | None:
-        """Begins a transaction and takes a checkpoint in it; None if the lock is not to be had, and need not be."""
-        waiting = (PATIENT, LOCK_WAIT) if wait else (LOCK_NOW,)
-        *_, locked, rows = await self._ask(
-            BEGIN, *waiting, TAKE, patience=f"{FROZEN_AFTER * 1000:.0f}ms",
+    async def _take_rows(
+        self, *, always: bool = False, export: bool = False, gate: int | None = None
+    ) -> list[TextRow] | None:
+        """Looks, begins a transaction and takes a checkpoint in it; None if the lock is not to be had.
+
+        always: whether anything is new or not; then the lock is waited for.
+        """
+        lock = (PATIENT, LOCK_WAIT) if always else (LOCK_NOW,)
+        [look], *_, locked, rows = await self._ask(
+            LOOK, BEGIN, *lock, TAKE, gate=gate, patience=f"{FROZEN_AFTER * 1000:.0f}ms",
             start=self._start, mark=self._mark, always=always, export=export, limit=self.batch_size + 1,
         )  # fmt: skip
-        return rows if wait or locked[0][0] == "t" else None
+        self._see(look)
+        return rows if always or locked[0][0] == "t" else None
+
+    async def _take_first(self) -> None:
+        """A checkpoint to begin at, whether anything is new or not."""
+        rows = await self._take_rows(always=True) or []
+        await self._ask(COMMIT)
+        await self._deliver_taken(rows)
 
     async def _bear_with_holder(self) -> None:
         """Others hold the checkpoint lock: for a moment, unless they are frozen."""
@@ -287,7 +289,7 @@ class Feed:
             await terminate_frozen(self.connection, FROZEN_AFTER)
 
     async def _deliver_taken(self, rows: list[TextRow]) -> None:
-        self._mark = self._lock_missed_at = None
+        self._mark = None
         batch = log.batch_of_rows([row[4:] for row in rows if row[4] is not None], self.batch_size)
         await self._deliver(Checkpoint.of_row(rows[0]), batch)
 
@@ -310,7 +312,7 @@ class Feed:
         if round_ is None:
             return
         try:
-            rows = await self._take_rows(always=True, export=True, wait=True) or []
+            rows = await self._take_rows(always=True, export=True) or []
             await round_.import_snapshot(rows[0][3] or "")
             await self._ask(COMMIT)
             await self._deliver_taken(rows)

@@ -78,6 +78,8 @@ class Pipeline:
         while len(results) < expected or results[-1].status != pq.ExecStatus.PIPELINE_SYNC:
             if (result := await self._result()) is not None:
                 results.append(result)
+            elif self._pgconn.status == pq.ConnStatus.BAD:  # nothing more comes, not even the end of the pipeline
+                raise psycopg.OperationalError(self._pgconn.get_error_message().strip() or "the connection is lost")
         self._pgconn.exit_pipeline_mode()
         for result in results:
             if result.status in _FAILED:

@@ -14,8 +14,9 @@ from uuid import uuid4
 import psycopg
 
 from syncing import listener
+from syncing.audience import Round
 from syncing.databases import conninfo
-from syncing.listener import Feed, Round
+from syncing.listener import Feed
 from syncing.log import Checkpoint, Event, Step
 from syncing.pipeline import TextRow
 
@@ -213,8 +214,8 @@ class WatchedFeed(Feed, Watch):
             await asyncio.sleep(listener.HOT_POLL)
         return advanced or self._kept_awake
 
-    async def _take_rows(self, *, always: bool, export: bool, wait: bool) -> list[TextRow] | None:
-        rows = await super()._take_rows(always=always, export=export, wait=wait)
+    async def _take_rows(self, **how: Any) -> list[TextRow] | None:
+        rows = await super()._take_rows(**how)
         if rows:
             await self._pass("taken")
         return rows

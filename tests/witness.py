@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 import psycopg
 
@@ -62,8 +63,8 @@ class WitnessedFeed(Feed):
 
     witness: Witness
 
-    async def _take_rows(self, *, always: bool, export: bool, wait: bool) -> list[TextRow] | None:
-        rows = await super()._take_rows(always=always, export=True, wait=wait)
+    async def _take_rows(self, **how: Any) -> list[TextRow] | None:
+        rows = await super()._take_rows(**how | {"export": True})
         if rows:
             self.witness.read(int(rows[0][0] or 0), rows[0][3] or "")
         return rows
