@@ -31,7 +31,7 @@ AGENTS = [{"id": "a", "table": "agents", "columns": ["description"]}]
 CASES = (
     ("1 client, 20 changes/s", 1, 20, SECONDS, 3, 12, 1),
     ("100 clients, 50 changes/s", 100, 50, SECONDS, 4, 15, 1),
-    ("1 client, 2,000 changes/s", 1, 2000, 60, 4, 15, 8),
+    ("1 client, 2,000 changes/s", 1, 2000, 60, 4, 15, 6),
     ("1,000 clients, 20 changes/s", 1000, 20, SECONDS, 15, 50, 1),
 )
 

@@ -1,7 +1,7 @@
 """The feed: one direct connection a process that listens, takes checkpoints and reads the batches between them.
 
 Poke, then pull: a notification carries no data, so that lost, doubled and reordered ones are harmless. Writers notify
-only when no reader is awake; an awake reader ("hot") holds the gate, an advisory lock, and polls every 2 ms. Before a
+only when no reader is awake; an awake reader ("hot") holds the gate, an advisory lock, and looks every millisecond. Before a
 reader sleeps it waits until every transaction that could have seen the gate closed is over.
 
 Losing the connection is an ordinary event: connect, LISTEN, read on from the checkpoint last delivered.
@@ -45,7 +45,7 @@ from syncing.questions import (
 logger = logging.getLogger(__name__)
 
 #: An awake feed looks this often, or takes what is new, in seconds.
-HOT_POLL = 0.002
+HOT_POLL = 0.001
 #: Without news it goes idle after this long: where writes are few, their pokes are faster than any poll.
 HOT_FOR = 0.01
 LONGEST_BACKOFF = 1.0
