@@ -1,8 +1,8 @@
 """The feed: one direct connection a process that listens, takes checkpoints and reads the batches between them.
 
 Poke, then pull: a notification carries no data, so that lost, doubled and reordered ones are harmless. Writers notify
-only when no reader is awake; an awake reader ("hot") holds the gate, an advisory lock, and looks every millisecond. Before a
-reader sleeps it waits until every transaction that could have seen the gate closed is over.
+only when no reader is awake; an awake reader ("hot") holds the gate, an advisory lock, and looks every millisecond.
+Before a reader sleeps it waits until every transaction that could have seen the gate closed is over.
 
 Losing the connection is an ordinary event: connect, LISTEN, read on from the checkpoint last delivered.
 """
@@ -73,9 +73,9 @@ class Feed:
         self.position: Checkpoint | None = None
         self.alive_at = 0.0
         self._start = ""  # a snapshot since whose predecessor nothing was logged: where the next batch begins
-        self._seen = ""
-        self._newest = 0
-        self._busy = False
+        self._seen = ""  # the database's snapshot at the last look
+        self._newest = 0  # the newest checkpoint at that time
+        self._busy = False  # whether the last look found something
         self._mark: str | None = None
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._pipeline: Pipeline
@@ -242,8 +242,6 @@ class Feed:
         Whether there was; also True where that cannot be known, since others hold the lock.
         """
         rows = await self._take_rows(gate=gate)
-        if self._newest < self._known.id:
-            raise psycopg.OperationalError("checkpoints went back")
         await self._ask(COMMIT)
         if rows is not None:
             self._lock_missed_at = None
@@ -272,6 +270,8 @@ class Feed:
             start=self._start, mark=self._mark, always=always, export=export, limit=self.batch_size + 1,
         )  # fmt: skip
         self._see(look)
+        if self.position and self._newest < self.position.id:
+            raise psycopg.OperationalError("checkpoints went back")
         return rows if always or locked[0][0] == "t" else None
 
     async def _take_first(self) -> None:
