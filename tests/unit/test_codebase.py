@@ -38,7 +38,7 @@ PURE = {
 
 def sources(*suffixes: str) -> Iterator[Path]:
     """The project's own source files, without what is generated."""
-    for top in (*APPS, "tests", "templates", ".ci"):
+    for top in (*APPS, "benchmarks", "tests", "templates", ".ci"):
         for path in (ROOT / top).rglob("*"):
             if path.suffix in suffixes and not {"migrations", "__pycache__", "node_modules"} & set(path.parts):
                 yield path
@@ -218,6 +218,13 @@ def test_every_module_of_the_engine_has_a_line_in_the_design() -> None:
     text = (ROOT / "docs/design.md").read_text()
     modules = [path.name for path in (ROOT / "syncing").glob("*.py") if path.name not in ("apps.py", "exceptions.py")]
     assert not [module for module in modules if f"`{module}`" not in text]
+
+
+def test_every_benchmark_is_run_with_the_others_and_told_in_the_document() -> None:
+    programs = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "def main() -> bool" in path.read_text()}
+    run = set(re.findall(r'^    "(\w+)": \d+,$', (ROOT / "benchmarks/__main__.py").read_text(), re.MULTILINE))
+    told = set(re.findall(r"^\| `benchmarks/(\w+)\.py` ", (ROOT / "docs/benchmarks.md").read_text(), re.MULTILINE))
+    assert programs == run == told
 
 
 def test_nothing_speaks_of_the_machine_on_which_it_was_written() -> None:
