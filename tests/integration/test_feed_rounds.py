@@ -11,10 +11,10 @@ from uuid import uuid4
 
 import pytest
 
+from syncing.audience import Round
 from syncing.connections import Connection, Identity
 from syncing.declarations import declaration_of
 from syncing.hub import Hub
-from syncing.listener import Round
 from syncing.log import Checkpoint
 from syncing.packets import Packet
 from syncing.recent import History
