@@ -27,6 +27,7 @@ PROGRAMS = {
     "herd": 80,
     "compression": 30,
     "memory": 60,
+    "mutations": 120,
     "quiet": 330,
 }
 #: It only waits, and so does it beside the others.

@@ -1,7 +1,8 @@
-"""`manage.py serve` of a server that kills itself, without a word, at a chosen place of its nth mutation.
+"""`manage.py serve` of a server that kills itself, without a word, at a chosen place of its nth transaction.
 
-Places, in their order: `received` (nothing done yet), `claimed` (the receipt is inserted), `written` (so is the row),
-`finished` (all is done but the commit), `committed` (but nobody was told). CLAUDIA_TESTS_DOOM is `place:n`.
+Places, in their order: `received` (nothing done yet), `claimed` (the receipts are inserted), `written` (so is a row; of
+these the nth), `finished` (all is done but the commit), `committed` (but nobody was told). CLAUDIA_TESTS_DOOM is
+`place:n`.
 """
 
 from __future__ import annotations

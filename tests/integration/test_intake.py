@@ -18,7 +18,8 @@ from syncing.databases import conninfo
 from syncing.exceptions import RateLimited, SyncError, TooLarge
 from syncing.frames import Mutation
 from syncing.intake import Intake
-from syncing.receipts import Answer
+from syncing.receipts import Answer, Ended
+from syncing.writers import Writer
 from tests.factories import SessionFactory, UserFactory
 from tests.writing import mutation
 
@@ -97,14 +98,14 @@ async def test_what_the_server_fails_at_is_reported_and_leaves_the_rest(
 ) -> None:
     row = await database_sync_to_async(session)()
     bad, good = title(row, "bad"), title(row, "good")
-    real = mutations.apply
+    real = mutations.write
 
-    def failing(user: object, client: UUID, one: Mutation) -> Answer:
+    def failing(writer: Writer, one: Mutation) -> Ended:
         if one is bad:
             raise ZeroDivisionError
-        return real(user, client, one)
+        return real(writer, one)
 
-    monkeypatch.setattr(mutations, "apply", failing)
+    monkeypatch.setattr(mutations, "write", failing)
     tell = Teller()
     await line.apply(str(row.user_id), uuid4(), [bad, good], tell)
     assert tell.words == ["internal", "applied"]
