@@ -49,11 +49,15 @@ TRY_AGAIN = 1.0
 
 @dataclass(slots=True, eq=False)
 class Wish:
-    """A mutation, or several that end together. work: what ends it, in a thread; None for a plain mutation."""
+    """Mutations that end together. plain: the one that it is, which may share a transaction with others.
+
+    work: what ends it, in a thread.
+    """
 
     asked: Sequence[Mutation | Resolve]
     tell: Tell
-    work: Work | None = None
+    work: Work
+    plain: Mutation | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -69,15 +73,15 @@ class Line:
 
     def take(self) -> list[Wish]:
         """Those whose turn it is: several if one transaction can hold them, no mutation twice."""
-        taken = [self.wishes.popleft()]
-        ids = {taken[0].asked[0].id}
-        while taken[0].work is None and self.wishes and len(taken) < TOGETHER:
-            wish = self.wishes[0]
-            if wish.work or wish.asked[0].id in ids:
+        taken: list[Wish] = []
+        ids: set[UUID] = set()
+        while self.wishes and len(taken) < TOGETHER:
+            plain = self.wishes[0].plain
+            if plain is None or plain.id in ids:
                 break
-            ids.add(wish.asked[0].id)
+            ids.add(plain.id)
             taken.append(self.wishes.popleft())
-        return taken
+        return taken or [self.wishes.popleft()]
 
     def end(self, wish: Wish, outcomes: Iterable[tuple[UUID, Answer | SyncError]]) -> None:
         """Tells what became of it."""
@@ -137,7 +141,7 @@ class Intake:
         if atomic:
             wishes = [Wish(wanted, tell, partial(mutations.apply_group, user, client, wanted))]
         else:
-            wishes = [Wish([one], tell) for one in wanted]
+            wishes = [Wish([one], tell, partial(mutations.apply, user, client, [one]), one) for one in wanted]
         await self._in_turn(user, client, wishes)
 
     async def resolve(self, user: str, client: UUID, request: Resolve, tell: Tell) -> None:
@@ -164,7 +168,7 @@ class Intake:
         del self._lines[line.user, line.client]
 
     async def _together(self, line: Line, wishes: Sequence[Wish]) -> bool:
-        wanted = [one for wish in wishes for one in wish.asked]
+        wanted = [wish.plain for wish in wishes if wish.plain]
         try:
             answers = await self.in_thread(partial(mutations.apply, line.user, line.client, wanted))
         except Exception as error:
@@ -176,9 +180,8 @@ class Intake:
 
     async def _alone(self, line: Line, wish: Wish) -> None:
         """What cannot be done now must come again, and so must all that was sent after it: it may build on it."""
-        work: Work = wish.work or partial(mutations.apply, line.user, line.client, wish.asked)
         try:
-            answers = await self.in_thread(work)
+            answers = await self.in_thread(wish.work)
         except Unavailable as unavailable:
             logger.warning("mutations cannot be applied now: %s", unavailable.__cause__ or unavailable)
             behind, line.wishes = line.wishes, deque()

@@ -124,7 +124,7 @@ def finish(ends: Sequence[tuple[Receipt, Ended]]) -> list[Answer]:
     """Fills these receipts in; the answers."""
     if not ends:
         return []
-    columns = [
+    columns: list[list[Any]] = [
         [receipt.id for receipt, _ in ends],
         [ended.status for _, ended in ends],
         [ended.version for _, ended in ends],

@@ -47,8 +47,8 @@ def insert(row: SyncedModel) -> None:
 
 def update(row: SyncedModel, names: Collection[str]) -> None:
     """These fields of the row. Raises as `insert` does."""
-    columns = {row._meta.get_field(name): None for name in names}
-    columns = {field: field.pre_save(row, False) for field in columns}
+    fields = [field for field in row._meta.concrete_fields if field.name in names]
+    columns = {field: field.pre_save(row, False) for field in fields}
     assignments = ", ".join(f"{quoted(field)} = {place(field, value)}" for field, value in columns.items())
     run(row, f"UPDATE {table(row)} SET {assignments} WHERE id = %s", [*prepared(columns), row.pk])
 

@@ -57,7 +57,7 @@ class Writer:
             return True  # without asking: this is most of what people write
         return scope in self.scopes()
 
-    def finds(self, model: type[SyncedModel], row_id: object) -> bool:
+    def finds(self, model: type[SyncedModel], row_id: UUID | str) -> bool:
         """Whether there is such a row that the writer reads."""
         return self._row(f"SELECT true FROM public.{model._meta.db_table} r WHERE {self._found}", row_id) is not None
 
@@ -78,7 +78,7 @@ class Writer:
     def _parameters(self) -> dict[str, Any]:
         return {} if self.unrestricted else {"user": self.user.pk, "own": user_scope(self.user.pk)}
 
-    def _row(self, sql: str, row_id: object) -> tuple[Any, ...] | None:
+    def _row(self, sql: str, row_id: UUID | str) -> tuple[Any, ...] | None:
         with connection.cursor() as cursor:
             cursor.execute(sql, {**self._parameters, "row": row_id})
             row: tuple[Any, ...] | None = cursor.fetchone()
@@ -97,7 +97,7 @@ class Writer:
             return None
         return last if self.unrestricted or last.old_scope in self.scopes() else None
 
-    def may_name(self, declaration: Declaration, column: str, row_id: object) -> bool:
+    def may_name(self, declaration: Declaration, column: str, row_id: UUID | str) -> bool:
         """Whether a foreign key of the writer's may point there: to a row that they read, or that the domain allows."""
         model: Any = declaration.fields[column].related_model
         referable = declaration.synced.references.get(column)

@@ -112,6 +112,84 @@ async def test_what_the_server_fails_at_is_reported_and_leaves_the_rest(
     assert "ZeroDivisionError" in caplog.text
 
 
+async def test_what_waits_together_shares_transactions_and_keeps_its_order(
+    line: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "TOGETHER", 3)
+    row = await database_sync_to_async(session)()
+    wanted = [title(row, str(n)) for n in range(4)]
+    wanted.insert(2, wanted[1])  # a copy never shares the transaction of the first
+    tell, group = Teller(), Teller()
+    await asyncio.gather(
+        line.apply(str(row.user_id), client := uuid4(), wanted, tell),
+        line.apply(str(row.user_id), client, [title(row, "group")], group, atomic=True),
+        line.apply(str(row.user_id), client, [title(row, "last")], tell),
+    )
+    answers = [answer for _, answer in tell.outcomes if isinstance(answer, Answer)]
+    assert [answer.result.id for answer in answers[:5]] == [one.id for one in wanted]
+    assert [answer.result.replayed for answer in answers] == [False, False, True, False, False, False]
+    first, second, copy, third, fourth, last = (answer.xid for answer in answers)
+    (grouped,) = (answer.xid for _, answer in group.outcomes if isinstance(answer, Answer))
+    assert first == second == copy
+    assert third == fourth
+    assert len({first, third, grouped, last}) == 4
+    await database_sync_to_async(row.refresh_from_db)()
+    assert row.title == "last"
+
+
+async def test_what_meets_a_deadlock_together_is_applied_one_by_one(line: Intake) -> None:
+    row = await database_sync_to_async(session)()
+    other = await database_sync_to_async(lambda: session(user=row.user))()
+    tell = Teller()
+    async with await psycopg.AsyncConnection.connect(conninfo("psql"), autocommit=True) as watcher:
+        async with await psycopg.AsyncConnection.connect(conninfo("psql")) as psql:
+            await psql.execute("SELECT FROM sessions WHERE id = %s FOR UPDATE", [other.pk])
+            task = asyncio.create_task(
+                line.apply(str(row.user_id), uuid4(), [title(row, "a"), title(other, "b")], tell)
+            )
+            waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%NO KEY%'"
+            while not (await (await watcher.execute(waits)).fetchone() or (0,))[0]:
+                await asyncio.sleep(0.01)
+            await psql.execute("SELECT FROM sessions WHERE id = %s FOR UPDATE", [row.pk])  # it gives way to this one
+            await psql.rollback()
+            await task
+    assert tell.words == ["applied", "applied"]
+    assert len({answer.xid for _, answer in tell.outcomes if isinstance(answer, Answer)}) == 2
+    await database_sync_to_async(other.refresh_from_db)()
+    assert other.title == "b"
+
+
+async def test_who_goes_away_takes_nobody_s_mutations_along(line: Intake) -> None:
+    row = await database_sync_to_async(session)()
+    user, client, tell = str(row.user_id), uuid4(), Teller()
+    async with await psycopg.AsyncConnection.connect(conninfo("psql")) as psql:
+        await psql.execute("SELECT FROM sessions WHERE id = %s FOR UPDATE", [row.pk])
+        gone = asyncio.create_task(line.apply(user, client, [title(row, "gone")], Teller()))
+        await asyncio.sleep(0)
+        stays = asyncio.create_task(line.apply(user, client, [title(row, "stays")], tell))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await psql.rollback()
+    await asyncio.wait_for(stays, 10)
+    assert tell.words == ["applied"]
+
+
+async def test_an_answer_that_cannot_be_told_keeps_no_others_from_theirs(
+    line: Intake, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = await database_sync_to_async(session)()
+    user, client, tell = str(row.user_id), uuid4(), Teller()
+
+    def broken(id_: UUID, outcome: Answer | SyncError) -> None:
+        raise ZeroDivisionError
+
+    await asyncio.gather(
+        line.apply(user, client, [title(row, "a")], broken), line.apply(user, client, [title(row, "b")], tell)
+    )
+    assert tell.words == ["applied"]
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_a_storm_of_one_client_is_refused_and_others_are_let_through(settings: Settings) -> None:
     settings.SYNC_MUTATIONS_PER_SECOND, settings.SYNC_MUTATIONS_PER_FRAME = 5, 10
     one = Intake()
