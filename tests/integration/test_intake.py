@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
@@ -137,26 +138,33 @@ async def test_what_waits_together_shares_transactions_and_keeps_its_order(
     assert row.title == "last"
 
 
-async def test_what_meets_a_deadlock_together_is_applied_one_by_one(line: Intake) -> None:
+@pytest.mark.parametrize("patience", ["200ms", "3s"])  # it gives up, or PostgreSQL finds the deadlock after a second
+async def test_what_cannot_be_applied_together_is_applied_one_by_one(
+    patience: str, line: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transactions, "BRIEF", f"SET LOCAL lock_timeout = '{patience}'")
     row = await database_sync_to_async(session)()
     other = await database_sync_to_async(lambda: session(user=row.user))()
     tell = Teller()
-    async with await psycopg.AsyncConnection.connect(conninfo("psql"), autocommit=True) as watcher:
-        async with await psycopg.AsyncConnection.connect(conninfo("psql")) as psql:
-            await psql.execute("SELECT FROM sessions WHERE id = %s FOR UPDATE", [other.pk])
-            task = asyncio.create_task(
-                line.apply(str(row.user_id), uuid4(), [title(row, "a"), title(other, "b")], tell)
-            )
-            waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%NO KEY%'"
-            while not (await (await watcher.execute(waits)).fetchone() or (0,))[0]:
-                await asyncio.sleep(0.01)
-            await psql.execute("SELECT FROM sessions WHERE id = %s FOR UPDATE", [row.pk])  # it gives way to this one
-            await psql.rollback()
-            await task
+    async with await psycopg.AsyncConnection.connect(conninfo("psql")) as psql:
+        await psql.execute("SELECT FROM sessions WHERE id = %s FOR UPDATE", [other.pk])
+        task = asyncio.create_task(line.apply(str(row.user_id), uuid4(), [title(row, "a"), title(other, "b")], tell))
+        await asyncio.to_thread(somebody_waits)
+        await psql.execute("SELECT FROM sessions WHERE id = %s FOR UPDATE", [row.pk])
+        await psql.rollback()
+        await task
     assert tell.words == ["applied", "applied"]
     assert len({answer.xid for _, answer in tell.outcomes if isinstance(answer, Answer)}) == 2
     await database_sync_to_async(other.refresh_from_db)()
     assert other.title == "b"
+
+
+def somebody_waits() -> None:
+    """Returns when a mutation waits for a row."""
+    waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%NO KEY%'"
+    with psycopg.connect(conninfo("watcher"), autocommit=True) as watcher:
+        while not watcher.execute(waits).rowcount:
+            time.sleep(0.01)
 
 
 async def test_who_goes_away_takes_nobody_s_mutations_along(line: Intake) -> None:
