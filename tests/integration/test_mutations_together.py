@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import psycopg
@@ -184,8 +185,10 @@ def test_several_do_not_wait_long_for_a_lock_and_leave_nothing(people: Cast, ali
     busy = SessionFactory(user=people.alice)
     busy.refresh_from_db()
     wanted = [say(session, "a"), mutation("update", "sessions", busy.pk, {"title": "x"}, base=busy.sync_version)]
+    began = time.monotonic()
     with other_writer(busy), pytest.raises(Unavailable):
         alice.send_together(*wanted)
+    assert time.monotonic() - began < 2, "alone, a mutation waits 3 s"
     assert not MutationReceipt.objects.exists()
     assert statuses(alice.send_together(*wanted)) == ["applied", "applied"]
 
