@@ -253,8 +253,8 @@ def latency(place: Site, server: ServerProcess, report: Report) -> None:
     report.limit(f"{name}: p99", unit="ms", values=[percentile(one, 0.99) for one in rounds])
 
 
-def main() -> None:
-    """Prints and keeps the report."""
+def main() -> bool:
+    """Prints and keeps the report; whether all limits held."""
     quiet()
     conditions = {"rounds": ROUNDS, "writes": WRITES, "mutations in a frame": IN_FRAME, **UNLIMITED}
     report = Report("mutations", "How many mutations a second, and how soon does another client see one?", conditions)
@@ -264,7 +264,7 @@ def main() -> None:
             throughput(place, server, clients, report)
         latency(place, server, report)
         assert not server.complaints(), server.complaints()
-    report.finish()
+    return report.finish()
 
 
 if __name__ == "__main__":

@@ -46,6 +46,16 @@ def grants_sql() -> str:
     )
 
 
+def reads_sql(row: str) -> str:
+    """SQL for whether the user in the parameter `user`, whose own scope is `own`, reads a row with a scope."""
+    granted = " UNION ALL ".join(
+        f"SELECT scope FROM public.{declaration.db_table} WHERE {grant.user} = %(user)s"
+        for declaration in declarations().values()
+        for grant in declaration.grants
+    )
+    return f"({row}.scope IN ('{PUBLIC}', %(own)s) OR {row}.scope IN ({granted}))"
+
+
 class AccessTable:
     """The grants of the users who are connected, as they are at the feed's position."""
 

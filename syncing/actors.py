@@ -41,8 +41,7 @@ def acting(
     mutation. origin: where the write came from, for people ("admin", "command prune_sync").
     Nests: the outer actor is back when the inner block ends.
     """
-    user_id = getattr(user, "pk", user) or ""
-    value = f"{user_id}/{client or ''}/{mutation or ''}/{plain(origin)}"
+    value = setting(user, client, mutation, origin)
     connection = connections[using]
     nested = connection.in_atomic_block
     with transaction.atomic(using=using), connection.cursor() as cursor:
@@ -56,6 +55,11 @@ def acting(
         # The setting ends with the transaction. A transaction that is to be rolled back takes no more statements.
         if nested and not connection.needs_rollback:
             cursor.execute("SELECT set_config(%s, %s, true)", [SETTING, outer])
+
+
+def setting(user: object, client: UUID | str | None, mutation: UUID | str | None, origin: str) -> str:
+    """The value of SETTING for this actor."""
+    return f"{getattr(user, 'pk', user) or ''}/{client or ''}/{mutation or ''}/{plain(origin)}"
 
 
 def plain(origin: str) -> str:

@@ -199,7 +199,7 @@ def both_sides(writer: Writer, id_: UUID) -> bytes:
         raise NotFound
     declaration = declaration_of(conflict.table_name)
     with begin(writer, None, ORIGIN):
-        reads = writer.readable(declaration.model._base_manager.filter(pk=conflict.row_id)).exists()
+        reads = writer.finds(declaration.model, conflict.row_id)
         if (
             not reads
             and not writer.reads_deleted(declaration.db_table, conflict.row_id)

@@ -1,7 +1,7 @@
 """Mutations taken in from clients: counted, put in line, and applied in a few threads beside the event loop.
 
-One line for each client, over whatever connections it comes: its mutations are applied in the order in which they came.
-Lines do not wait for each other, but for a thread.
+One line for each client, over whatever connections it comes: its mutations are applied in the order in which they came,
+those that wait together in one transaction. Lines do not wait for each other, but for a thread.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,9 +34,12 @@ logger = logging.getLogger(__name__)
 Got = TypeVar("Got")
 #: Told what became of each mutation: its answer, or the error that kept it from having one.
 Tell = Callable[[UUID, Answer | SyncError], None]
-#: Mutations that end together, and what ends them, in a thread.
-Job = tuple[Sequence[Mutation | Resolve], Callable[[], list[Answer]]]
+#: Ends mutations, in a thread.
+Work = Callable[[], list[Answer]]
 
+#: Mutations of one client that share a transaction, if so many wait. They share its locks, too; and with two
+#: subtransactions each, all fit into what PostgreSQL keeps of a backend's (64): more make everyone's snapshots slow.
+TOGETHER = 30
 #: Mutations of one client that wait for their turn; more are refused.
 MOST_WAITING = 1_000
 #: Ids of clients cost nothing: all of a user's together write at most so many times what one may.
@@ -43,13 +47,55 @@ CLIENTS_OF_A_USER = 10
 TRY_AGAIN = 1.0
 
 
+@dataclass(slots=True, eq=False)
+class Wish:
+    """Mutations that end together. plain: the one that it is, which may share a transaction with others.
+
+    work: what ends it, in a thread.
+    """
+
+    asked: Sequence[Mutation | Resolve]
+    tell: Tell
+    work: Work
+    plain: Mutation | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 @dataclass(slots=True)
 class Line:
-    """The mutations of one client. failures: how often something could not be done now."""
+    """What one client wants, in its order. waiting: mutations that are not answered yet."""
 
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    user: str
+    client: UUID
+    wishes: deque[Wish] = field(default_factory=deque)
     waiting: int = 0
-    failures: int = 0
+    worker: asyncio.Task[None] | None = None
+
+    def take(self) -> list[Wish]:
+        """Those whose turn it is: several if one transaction can hold them, no mutation twice."""
+        taken: list[Wish] = []
+        ids: set[UUID] = set()
+        while self.wishes and len(taken) < TOGETHER:
+            plain = self.wishes[0].plain
+            if plain is None or plain.id in ids:
+                break
+            ids.add(plain.id)
+            taken.append(self.wishes.popleft())
+        return taken or [self.wishes.popleft()]
+
+    def end(self, wish: Wish, outcomes: Iterable[tuple[UUID, Answer | SyncError]]) -> None:
+        """Tells what became of it."""
+        self.waiting -= len(wish.asked)
+        try:
+            for id_, outcome in outcomes:
+                wish.tell(id_, outcome)
+        except Exception:  # the others in the line are still to be told
+            logger.exception("the answer to a mutation could not be told")
+        wish.ended.set()
+
+    def refuse(self, wish: Wish, error: SyncError) -> None:
+        """Tells that it has no answer, and why."""
+        self.end(wish, [(one.id, error) for one in wish.asked])
 
 
 class Intake:
@@ -65,6 +111,9 @@ class Intake:
 
     def close(self) -> None:
         """No more threads; what they are at, they finish."""
+        for line in self._lines.values():
+            if line.worker:
+                line.worker.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def admit(self, user: str, client: UUID, count: int) -> None:
@@ -90,68 +139,65 @@ class Intake:
     ) -> None:
         """Applies them in order, after all that the client sent before."""
         if atomic:
-            jobs: list[Job] = [(wanted, partial(mutations.apply_group, user, client, wanted))]
+            wishes = [Wish(wanted, tell, partial(mutations.apply_group, user, client, wanted))]
         else:
-            jobs = [([one], partial(_one, user, client, one)) for one in wanted]
-        await self._in_turn((user, client), jobs, tell)
+            wishes = [Wish([one], tell, partial(mutations.apply, user, client, [one]), one) for one in wanted]
+        await self._in_turn(user, client, wishes)
 
     async def resolve(self, user: str, client: UUID, request: Resolve, tell: Tell) -> None:
         """A person's decision about a conflict, after all that the client sent before."""
-        await self._in_turn((user, client), [([request], partial(_decided, user, client, request))], tell)
+        await self._in_turn(user, client, [Wish([request], tell, partial(_decided, user, client, request))])
 
-    async def _in_turn(
-        self,
-        key: tuple[str, UUID],
-        jobs: Sequence[Job],
-        tell: Tell,
-    ) -> None:
-        line = self._lines.setdefault(key, Line())
-        count = sum(len(asked) for asked, _ in jobs)
-        line.waiting += count
-        failures = line.failures
+    async def _in_turn(self, user: str, client: UUID, wishes: Sequence[Wish]) -> None:
+        line = self._lines.setdefault((user, client), Line(user, client))
+        line.wishes.extend(wishes)
+        line.waiting += sum(len(wish.asked) for wish in wishes)
+        # A task of its own: who asked may be gone before the answer, and others' mutations wait in the same line.
+        line.worker = line.worker or asyncio.create_task(self._work_off(line))
+        await wishes[-1].ended.wait()
+
+    async def _work_off(self, line: Line) -> None:
+        while line.wishes:
+            wishes = line.take()
+            if len(wishes) == 1 or not await self._together(line, wishes):
+                # One of them, or all: alone each shows what is wrong with it, and does not take others along.
+                line.wishes.extendleft(reversed(wishes))
+                for _ in wishes:
+                    if line.wishes:
+                        await self._alone(line, line.wishes.popleft())
+        del self._lines[line.user, line.client]
+
+    async def _together(self, line: Line, wishes: Sequence[Wish]) -> bool:
+        wanted = [wish.plain for wish in wishes if wish.plain]
         try:
-            async with line.turn:
-                for asked, work in jobs:
-                    await self._job(line, failures, asked, work, tell)
-        finally:
-            line.waiting -= count
-            if not line.waiting:
-                self._lines.pop(key, None)
+            answers = await self.in_thread(partial(mutations.apply, line.user, line.client, wanted))
+        except Exception as error:
+            logger.info("%d mutations are applied one by one: %r", len(wanted), error.__cause__ or error)
+            return False
+        for wish, answer in zip(wishes, answers, strict=True):
+            line.end(wish, [(answer.result.id, answer)])
+        return True
 
-    async def _job(
-        self,
-        line: Line,
-        failures: int,
-        asked: Sequence[Mutation | Resolve],
-        work: Callable[[], list[Answer]],
-        tell: Tell,
-    ) -> None:
+    async def _alone(self, line: Line, wish: Wish) -> None:
         """What cannot be done now must come again, and so must all that was sent after it: it may build on it."""
-        error: SyncError = Unavailable()
-        if line.failures == failures:
-            try:
-                for answer in await self.in_thread(work):
-                    tell(answer.result.id, answer)
-                return
-            except Unavailable as unavailable:
-                error = unavailable
-                line.failures += 1
-                logger.warning("mutations cannot be applied now: %s", unavailable.__cause__ or unavailable)
-            except Exception:
-                error = SyncError("The server failed to apply this mutation; it was reported.")
-                logger.exception("a mutation could not be applied")
-        for one in asked:
-            tell(one.id, error)
+        try:
+            answers = await self.in_thread(wish.work)
+        except Unavailable as unavailable:
+            logger.warning("mutations cannot be applied now: %s", unavailable.__cause__ or unavailable)
+            behind, line.wishes = line.wishes, deque()
+            for refused in (wish, *behind):
+                line.refuse(refused, Unavailable())
+        except Exception:
+            logger.exception("a mutation could not be applied")
+            line.refuse(wish, SyncError("The server failed to apply this mutation; it was reported."))
+        else:
+            line.end(wish, [(answer.result.id, answer) for answer in answers])
 
     async def in_thread(self, work: Callable[[], Got]) -> Got:
         """Work on the database, beside the event loop."""
         run: Any = database_sync_to_async(work, thread_sensitive=False, executor=self._threads)
         got: Got = await run()
         return got
-
-
-def _one(user: str, client: UUID, mutation: Mutation) -> list[Answer]:
-    return [mutations.apply(user, client, mutation)]
 
 
 def _decided(user: str, client: UUID, request: Resolve) -> list[Answer]:

@@ -48,7 +48,7 @@ class SyncedModel(models.Model):
         """Takes the present values (of these fields, by either name) for those that are in the database."""
         names = None if fields is None else set(fields)
         self._loaded = getattr(self, "_loaded", {}) | {
-            field.attname: copy.deepcopy(self.__dict__[field.attname])
+            field.attname: kept(self.__dict__[field.attname])
             for field in self._meta.concrete_fields
             if field.attname in self.__dict__ and (names is None or {field.name, field.attname} & names)
         }
@@ -81,6 +81,11 @@ class SyncedModel(models.Model):
         fields = None if fields is None else list(fields)
         super().refresh_from_db(using, fields, *args, **kwargs)
         self.remember(fields)
+
+
+def kept(value: Any) -> Any:
+    """The value as it is now: JSON and arrays are the only ones that can change in place, and copying is slow."""
+    return copy.deepcopy(value) if isinstance(value, list | dict) else value
 
 
 def differs(one: object, another: object) -> bool:

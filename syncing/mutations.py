@@ -1,4 +1,4 @@
-"""What clients ask to be written, applied once: a transaction a mutation, or one for a group of them.
+"""What clients ask to be written, applied once: some mutations in a transaction, each by itself, or a group as one.
 
 Seen before? Then the same answer again. Else the row is locked, access checked, what others changed since the client's
 base looked up in the log, and the row written; or a conflict is kept, or the mutation is refused. The receipt is
@@ -8,61 +8,75 @@ written in the same transaction: whatever dies in between, the next copy finds o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 from uuid import UUID
 
-from django.db import transaction
-
 from syncing import conflicts, receipts
-from syncing.actors import acting
 from syncing.deciding import Stuck, write
 from syncing.exceptions import AtomicAborted, Rejected, SyncError, Unavailable
 from syncing.frames import Mutation, Problem, Resolve
-from syncing.receipts import Answer, Ended
+from syncing.receipts import Answer, Ended, Receipt
 from syncing.rules import RuleBroken
-from syncing.transactions import begin, retried
+from syncing.transactions import PAUSES, Attempts, begin, retried
 from syncing.writers import Writer
+
+Asked = TypeVar("Asked", Mutation, Resolve)
 
 ORIGIN = "sync"
 
 
-def apply(user_id: object, client: UUID, mutation: Mutation) -> Answer:
-    """One mutation of this user's client. Raises Unavailable if it cannot be applied now; all else is the answer."""
+def apply(user_id: object, client: UUID, wanted: Sequence[Mutation]) -> list[Answer]:
+    """Mutations of this user's client, each by itself, in one transaction; no id twice.
 
-    def work(writer: Writer) -> Ended:
-        return write(writer, mutation)
-
-    return _answered(user_id, client, mutation, work)
+    Raises Unavailable if it cannot be done now. Of several that cannot be done together each may still be applied
+    alone; all else is the answer.
+    """
+    return _answered(user_id, client, wanted, write)
 
 
 def resolve(user_id: object, client: UUID, request: Resolve) -> Answer:
     """A person's decision about one of their own conflicts. Raises Unavailable as `apply` does."""
-
-    def work(writer: Writer) -> Ended:
-        return conflicts.resolve_by_client(writer, request)
-
-    return _answered(user_id, client, request, work)
+    (answer,) = _answered(user_id, client, [request], conflicts.resolve_by_client)
+    return answer
 
 
-def _answered(user_id: object, client: UUID, asked: Mutation | Resolve, work: Callable[[Writer], Ended]) -> Answer:
-    def attempt() -> Answer:
+def _answered(
+    user_id: object, client: UUID, asked: Sequence[Asked], work: Callable[[Writer, Asked], Ended]
+) -> list[Answer]:
+    alone = len(asked) == 1
+
+    def transact() -> list[Answer]:
         writer = Writer.of(user_id, client)
-        with begin(writer, asked.id, ORIGIN):
-            receipt = receipts.claim(writer, asked)
-            if isinstance(receipt, Answer):
-                return receipt
-            try:
-                with transaction.atomic():  # what is refused leaves nothing but its receipt
-                    ended = work(writer)
-            except SyncError as error:
-                ended = refused(error)
-            return receipts.finish(writer, receipt, ended)
+        with begin(writer, None, ORIGIN, brief=not alone):
+            return _each(writer, asked, work)
 
     try:
-        return retried(attempt)
+        return retried(transact, PAUSES if alone else ())
     except Unavailable:
         raise
     except SyncError as error:  # before there was a receipt, and the same for every copy
-        return unreceipted(asked, error)
+        return [unreceipted(one, error) for one in asked]
+
+
+def _each(writer: Writer, asked: Sequence[Asked], work: Callable[[Writer, Asked], Ended]) -> list[Answer]:
+    attempts = Attempts(writer, ORIGIN)
+    answers: dict[UUID, Answer] = {}
+    ends: list[tuple[Receipt, Ended]] = []
+    for one, receipt in zip(asked, receipts.claim(writer, asked), strict=True):
+        match receipt:
+            case Receipt():
+                try:
+                    with attempts.one(one.id):  # what is refused leaves nothing but its receipt
+                        ended = work(writer, one)
+                except SyncError as error:
+                    ended = refused(error)
+                ends.append((receipt, receipts.shown(writer, ended)))
+            case Answer():
+                answers[one.id] = receipt
+            case _:
+                answers[one.id] = unreceipted(one, receipt)
+    answers |= {answer.result.id: answer for answer in receipts.finish(ends)}
+    return [answers[one.id] for one in asked]
 
 
 def apply_group(user_id: object, client: UUID, mutations: Sequence[Mutation]) -> list[Answer]:
@@ -94,19 +108,29 @@ def _together(user_id: object, client: UUID, mutations: Sequence[Mutation]) -> l
     writer = Writer.of(user_id, client)
     answers: list[Answer] = []
     with begin(writer, None, ORIGIN):
+        attempts = Attempts(writer, ORIGIN)
         for at, mutation in enumerate(mutations):
             try:
-                with acting(user=writer.user, client=client, mutation=mutation.id, origin=ORIGIN):
-                    receipt = receipts.claim(writer, mutation)
-                    if isinstance(receipt, Answer):
-                        answers.append(receipt)
-                        if receipt.result.status in ("rejected", "conflict"):
-                            raise Stopped(at, AtomicAborted())
-                        continue
-                    answers.append(receipts.finish(writer, receipt, write(writer, mutation, grouped=True)))
+                with attempts.one(mutation.id):
+                    answers.append(_member(writer, mutation))
             except SyncError as error:
                 raise Stopped(at, error) from error
     return answers
+
+
+def _member(writer: Writer, mutation: Mutation) -> Answer:
+    """One of a group. One by one, since a mutation may stand in it twice."""
+    (receipt,) = receipts.claim(writer, [mutation])
+    match receipt:
+        case Receipt():
+            ended = write(writer, mutation, grouped=True)
+            (answer,) = receipts.finish([(receipt, receipts.shown(writer, ended))])
+            return answer
+        case Answer() if receipt.result.status not in ("rejected", "conflict"):
+            return receipt
+        case Answer():
+            raise AtomicAborted
+    raise receipt
 
 
 def _aborted(user_id: object, client: UUID, mutations: Sequence[Mutation], at: int, error: SyncError) -> list[Answer]:
@@ -115,20 +139,19 @@ def _aborted(user_id: object, client: UUID, mutations: Sequence[Mutation], at: i
     answers = []
     with begin(writer, mutations[at].id, ORIGIN):
         for index, mutation in enumerate(mutations):
-            try:
-                with transaction.atomic():
-                    receipt = receipts.claim(writer, mutation)
-            except SyncError as own:
-                answers.append(unreceipted(mutation, own))
-                continue
-            if isinstance(receipt, Answer):
+            (receipt,) = receipts.claim(writer, [mutation])
+            if isinstance(receipt, SyncError):
+                answers.append(unreceipted(mutation, receipt))
+            elif isinstance(receipt, Answer):
                 answers.append(receipt)
-            elif index != at:
-                answers.append(receipts.finish(writer, receipt, refused(AtomicAborted())))
-            elif isinstance(error, Stuck):
-                answers.append(receipts.finish(writer, receipt, conflicts.keep(writer, mutation, error.dispute)))
             else:
-                answers.append(receipts.finish(writer, receipt, refused(error)))
+                if index != at:
+                    ended = refused(AtomicAborted())
+                elif isinstance(error, Stuck):
+                    ended = conflicts.keep(writer, mutation, error.dispute)
+                else:
+                    ended = refused(error)
+                answers += receipts.finish([(receipt, receipts.shown(writer, ended))])
     return answers
 
 
@@ -144,6 +167,5 @@ def refused(error: SyncError) -> Ended:
 
 def unreceipted(asked: Mutation | Resolve, error: SyncError) -> Answer:
     """The answer to what leaves no receipt, since it will always be the same."""
-    ended = refused(error)
-    row_id = asked.conflict if isinstance(asked, Resolve) else asked.row
-    return Answer(receipts.result_of(asked.id, ended), row_id)
+    _, row_id = receipts.named(asked)
+    return Answer(receipts.result_of(asked.id, refused(error)), row_id)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -13,23 +14,27 @@ from django.db import connection
 
 from syncing import values
 from syncing.declarations import declarations
-from syncing.exceptions import Expired, Invalid
+from syncing.exceptions import Expired, Invalid, Rejected, SyncError
 from syncing.frames import Mutation, Outcome, Problem, Resolve, Result
 from syncing.identity import milliseconds
 from syncing.models import MutationReceipt, SyncConflict
 from syncing.protocol import raw
 from syncing.writers import Writer, wire_text
 
-# The first copy's transaction holds the key: a second copy waits here until it is known how the first one ended.
+# The first copy's transaction holds the key: a second copy waits here until it is known how the first one ended. In the
+# order of the ids, so that two who claim the same ones wait for each other.
 CLAIM = """
     INSERT INTO public.sync_receipts (user_id, client, mutation, digest, table_name, row_id)
-    VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (user_id, client, mutation) DO NOTHING RETURNING id
+    SELECT %s, %s, new.* FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::uuid[]) AS new (mutation, d, t, r)
+    ORDER BY new.mutation ON CONFLICT (user_id, client, mutation) DO NOTHING RETURNING mutation, id
 """
 # `xid` is NULL where nothing was written that a checkpoint will ever cover.
 FINISH = """
-    UPDATE public.sync_receipts SET status = %s, version = %s, conflict_id = %s, error = %s::jsonb,
-        xid = CASE WHEN %s THEN pg_current_xact_id()::text::bigint END
-    WHERE id = %s RETURNING xid
+    UPDATE public.sync_receipts r SET status = e.status, version = e.version, conflict_id = e.conflict,
+        error = e.error::jsonb, xid = CASE WHEN e.wrote THEN pg_current_xact_id()::text::bigint END
+    FROM unnest(%s::bigint[], %s::text[], %s::bigint[], %s::uuid[], %s::text[], %s::boolean[])
+        AS e (id, status, version, conflict, error, wrote)
+    WHERE r.id = e.id RETURNING r.id, r.xid
 """
 
 
@@ -56,7 +61,9 @@ class Ended:
     conflict: UUID | None = None
     error: Problem | None = None
     show: tuple[str, UUID] | None = None
-    """The row, by table and id, that is shown with the answer."""
+    """The row, by table and id, that is to be shown with the answer."""
+    row: str | None = None
+    """It, as JSON text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,31 +75,41 @@ class Receipt:
     row_id: UUID
 
 
-def claim(writer: Writer, mutation: Mutation | Resolve) -> Receipt | Answer:
-    """A new receipt for the mutation, or what a former copy of it was answered.
+def claim(writer: Writer, asked: Sequence[Mutation | Resolve]) -> list[Receipt | Answer | SyncError]:
+    """Of each a new receipt, or what a former copy of it was answered; their ids differ.
 
-    Raises Expired for a mutation so old that its receipt may be gone, Invalid for another mutation under a known id.
+    Or, without any receipt: Expired for a mutation so old that its receipt may be gone, Invalid for another mutation
+    under a known id.
     """
-    if isinstance(mutation, Resolve):
-        table, row_id = "conflicts", mutation.conflict
-    else:
-        table, row_id = mutation.table, mutation.row
-    try:
-        digest = digest_of(mutation)
-    except ValueError as error:
-        raise Invalid(f"A value cannot be read: {error}") from None
-    client = writer.client
-    assert client is not None, "mutations come from clients"
-    with connection.cursor() as cursor:
-        cursor.execute(CLAIM, [writer.user.pk, client, mutation.id, digest, table, row_id])
-        new = cursor.fetchone()
-    if new is None:
-        return _known(
-            writer, MutationReceipt.objects.get(user=writer.user, client=client, mutation=mutation.id), digest
-        )
-    if isinstance(mutation, Mutation):
-        check_age(mutation.id)
-    return Receipt(new[0], mutation.id, row_id)
+    assert writer.client is not None, "mutations come from clients"
+    found: dict[UUID, Receipt | Answer | SyncError] = {}
+    digests: dict[UUID, str] = {}
+    new: list[tuple[UUID, str, str, UUID]] = []
+    for one in asked:
+        try:
+            digests[one.id] = digest_of(one)
+            if isinstance(one, Mutation):
+                check_age(one.id)
+        except ValueError as error:
+            found[one.id] = Invalid(f"A value cannot be read: {error}")
+        except Rejected as error:
+            found[one.id] = error  # unless a copy of it was younger
+        else:
+            new.append((one.id, digests[one.id], *named(one)))
+    if new:
+        rows = {one.id: named(one)[1] for one in asked}
+        with connection.cursor() as cursor:
+            cursor.execute(CLAIM, [writer.user.pk, writer.client, *map(list, zip(*new, strict=True))])
+            found |= {mutation: Receipt(id_, mutation, rows[mutation]) for mutation, id_ in cursor.fetchall()}
+    if old := [id_ for id_ in digests if not isinstance(found.get(id_), Receipt)]:
+        known = MutationReceipt.objects.filter(user=writer.user, client=writer.client, mutation__in=old)
+        found |= {receipt.mutation: _known(writer, receipt, digests[receipt.mutation]) for receipt in known}
+    return [found[one.id] for one in asked]
+
+
+def named(asked: Mutation | Resolve) -> tuple[str, UUID]:
+    """The table and the row that it is about."""
+    return ("conflicts", asked.conflict) if isinstance(asked, Resolve) else (asked.table, asked.row)
 
 
 def check_age(id_: UUID) -> None:
@@ -103,44 +120,47 @@ def check_age(id_: UUID) -> None:
         raise Expired
 
 
-def finish(writer: Writer, receipt: Receipt, ended: Ended) -> Answer:
-    """Fills the receipt in; the answer."""
-    error = None if ended.error is None else values.exact_text(ended.error)
+def finish(ends: Sequence[tuple[Receipt, Ended]]) -> list[Answer]:
+    """Fills these receipts in; the answers."""
+    if not ends:
+        return []
+    columns: list[list[Any]] = [
+        [receipt.id for receipt, _ in ends],
+        [ended.status for _, ended in ends],
+        [ended.version for _, ended in ends],
+        [ended.conflict for _, ended in ends],
+        [None if ended.error is None else values.exact_text(ended.error) for _, ended in ends],
+        [ended.wrote for _, ended in ends],
+    ]
     with connection.cursor() as cursor:
-        filled = [ended.status, ended.version, ended.conflict, error, ended.wrote, receipt.id]
-        cursor.execute(FINISH, filled)
-        (xid,) = cursor.fetchone()
-    return answer(writer, receipt.mutation, receipt.row_id, ended, xid)
+        cursor.execute(FINISH, columns)
+        xids = dict(cursor.fetchall())
+    return [Answer(result_of(receipt.mutation, ended), receipt.row_id, xids[receipt.id]) for receipt, ended in ends]
 
 
-def answer(
-    writer: Writer, mutation: UUID, row_id: UUID, ended: Ended, xid: int | None, *, replayed: bool = False
-) -> Answer:
-    """The answer, with the row as it is now, if it is to be shown and the writer reads it."""
-    row = shown(writer, *ended.show) if ended.show else None
-    return Answer(result_of(mutation, ended, row, replayed=replayed), row_id, xid)
-
-
-def result_of(mutation: UUID, ended: Ended, row: str | None = None, *, replayed: bool = False) -> Result:
+def result_of(mutation: UUID, ended: Ended, *, replayed: bool = False) -> Result:
     """The `result` frame."""
     return Result(
         id=mutation,
         status=ended.status,
         version=ended.version,
-        row=raw(row),
+        row=raw(ended.row),
         conflict=ended.conflict,
         replayed=replayed,
         error=ended.error,
     )
 
 
-def shown(writer: Writer, table: str, row_id: UUID) -> str | None:
-    """A row as JSON text, if the writer reads it and it is not too large."""
+def shown(writer: Writer, ended: Ended) -> Ended:
+    """With the row as it is now, if one is to be shown, the writer reads it and it is not too large."""
+    if ended.show is None:
+        return ended
+    table, row_id = ended.show
     declaration = declarations().get(table)
-    if declaration is None or not writer.readable(declaration.model._base_manager.filter(pk=row_id)).exists():
-        return None
+    if declaration is None or not writer.finds(declaration.model, row_id):
+        return ended
     text = wire_text(declaration, row_id)
-    return text if text and len(text) <= LARGEST_SHOWN else None
+    return replace(ended, row=text) if text and len(text) <= LARGEST_SHOWN else ended
 
 
 def digest_of(mutation: Mutation | Resolve) -> str:
@@ -153,9 +173,9 @@ def digest_of(mutation: Mutation | Resolve) -> str:
     return hashlib.blake2b(values.exact_text(body).encode(), digest_size=16).hexdigest()
 
 
-def _known(writer: Writer, receipt: MutationReceipt, digest: str) -> Answer:
+def _known(writer: Writer, receipt: MutationReceipt, digest: str) -> Answer | SyncError:
     if receipt.digest != digest:
-        raise Invalid("A mutation with this id was sent before, and asked for something else.")
+        return Invalid("A mutation with this id was sent before, and asked for something else.")
     receipt.attempts += 1
     receipt.save(update_fields=["attempts"])
     error = None if receipt.error is None else Problem(**receipt.error)
@@ -164,4 +184,5 @@ def _known(writer: Writer, receipt: MutationReceipt, digest: str) -> Answer:
     if receipt.conflict_id and (conflict := SyncConflict.objects.filter(pk=receipt.conflict_id).first()):
         show = (conflict.table_name, conflict.row_id)
     ended = Ended(status, receipt.version, conflict=receipt.conflict_id, error=error, show=show)
-    return answer(writer, receipt.mutation, receipt.row_id, ended, receipt.xid, replayed=True)
+    result = result_of(receipt.mutation, shown(writer, ended), replayed=True)
+    return Answer(result, receipt.row_id, receipt.xid)

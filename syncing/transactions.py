@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError, connection, transaction
+from django.db import DatabaseError, InterfaceError, connection
 
-from syncing.actors import acting
-from syncing.exceptions import Unavailable
+from syncing.actors import SETTING, acting, setting
+from syncing.exceptions import SyncError, Unavailable
 from syncing.writers import Writer
 
 Answer = TypeVar("Answer")
@@ -31,22 +31,60 @@ BEGIN = """
 """
 
 
+# A transaction of several mutations holds the locks of the first while it waits for one of the last.
+BRIEF = "SET LOCAL lock_timeout = '200ms'"
+# A savepoint that was left is released with the next one. Both statements are one round trip.
+ATTEMPT = "SAVEPOINT attempt; SELECT set_config(%s, %s, true)"
+NEXT_ATTEMPT = f"RELEASE SAVEPOINT attempt; {ATTEMPT}"
+
+
 @contextmanager
-def begin(writer: Writer, mutation: UUID | None, origin: str) -> Iterator[None]:
-    """A transaction in which everything is written by this writer."""
-    with transaction.atomic(), connection.cursor() as cursor:
+def begin(writer: Writer, mutation: UUID | None, origin: str, *, brief: bool = False) -> Iterator[None]:
+    """A transaction in which everything is written by this writer. brief: one that gives up rather than wait."""
+    # `acting` outside: a setting of a transaction that it opens itself needs no way back.
+    with (
+        acting(user=writer.user, client=writer.client, mutation=mutation, origin=origin),
+        connection.cursor() as cursor,
+    ):
         cursor.execute(BEGIN)
-        with acting(user=writer.user, client=writer.client, mutation=mutation, origin=origin):
-            yield
+        if brief:
+            cursor.execute(BRIEF)
+        yield
 
 
-def retried(work: Callable[[], Answer]) -> Answer:
-    """What the work gives, which is a transaction of its own; again where it met another one.
+class Attempts:
+    """Mutations in one transaction, each by itself: `with attempts.one(id):`, one after the other, never nested."""
+
+    def __init__(self, writer: Writer, origin: str) -> None:
+        self._writer = writer
+        self._origin = origin
+        self._sql = ATTEMPT
+
+    @contextmanager
+    def one(self, mutation: UUID) -> Iterator[None]:
+        """What is written inside is logged as the mutation's; a SyncError takes it back, and is raised."""
+        actor = setting(self._writer.user, self._writer.client, mutation, self._origin)
+        with connection.cursor() as cursor:
+            cursor.execute(self._sql, [SETTING, actor])
+            self._sql = NEXT_ATTEMPT
+            announced = len(connection.run_on_commit)
+            try:
+                yield
+            except SyncError:
+                cursor.execute("ROLLBACK TO SAVEPOINT attempt")
+                # Django knows nothing of this savepoint: what it would do and believe because of it is done here.
+                connection.set_rollback(False)
+                del connection.run_on_commit[announced:]
+                raise
+
+
+def retried(work: Callable[[], Answer], pauses: Sequence[float] = PAUSES) -> Answer:
+    """What the work gives, which is a transaction of its own; again, after pauses, where it met another one.
 
     Raises Unavailable if it cannot be done now: nothing was written then, or nobody knows (the commit's answer was
     lost), and sending it again finds out.
     """
-    for pause in (*PAUSES, None):
+    for pause in (*pauses, None):
         try:
             return work()
         except (DatabaseError, InterfaceError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -12,11 +13,15 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from syncing import values
-from syncing.access import access_of_rows, grants_sql
+from syncing.access import access_of_rows, grants_sql, reads_sql
 from syncing.declarations import Declaration, declarations
 from syncing.exceptions import Forbidden
 from syncing.models import SyncedModel, SyncEvent
 from syncing.projection import row_json
+from syncing.scopes import PUBLIC, user_scope
+
+#: Fields of a locked row.
+LOCKED = ("id", "sync_version", "scope")
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,38 @@ class Writer:
         """Those of these rows that the writer reads."""
         return rows if self.unrestricted else rows.filter(scope__in=self.scopes())
 
+    def reads(self, scope: str) -> bool:
+        """Whether the writer reads what lies in the scope."""
+        if self.unrestricted or scope in (PUBLIC, self._parameters["own"]):
+            return True  # without asking: this is most of what people write
+        return scope in self.scopes()
+
+    def finds(self, model: type[SyncedModel], row_id: UUID | str) -> bool:
+        """Whether there is such a row that the writer reads."""
+        return self._row(f"SELECT true FROM public.{model._meta.db_table} r WHERE {self._found}", row_id) is not None
+
     def lock(self, declaration: Declaration, row_id: UUID) -> Any | None:
-        """The row, which stays as it is until the end of the transaction; None where the writer reads no such row."""
-        rows: QuerySet[Any] = declaration.model._base_manager.select_for_update(no_key=True).filter(pk=row_id)
-        return self.readable(rows).first()
+        """The row, which stays as it is until the end of the transaction; None where the writer reads no such row.
+
+        Of its fields it has those that every write needs; others are loaded when they are read.
+        """
+        sql = f"SELECT {', '.join(LOCKED)} FROM public.{declaration.db_table} r WHERE {self._found}"
+        row = self._row(f"{sql} FOR NO KEY UPDATE OF r", row_id)
+        return None if row is None else declaration.model.from_db(connection.alias, LOCKED, row)
+
+    @cached_property
+    def _found(self) -> str:
+        return "r.id = %(row)s" if self.unrestricted else f"r.id = %(row)s AND {reads_sql('r')}"
+
+    @cached_property
+    def _parameters(self) -> dict[str, Any]:
+        return {} if self.unrestricted else {"user": self.user.pk, "own": user_scope(self.user.pk)}
+
+    def _row(self, sql: str, row_id: UUID | str) -> tuple[Any, ...] | None:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, {**self._parameters, "row": row_id})
+            row: tuple[Any, ...] | None = cursor.fetchone()
+        return row
 
     def judge(self, declaration: Declaration, row: SyncedModel) -> None:
         """Asks the domain whether the row, as it stands in the database, is the writer's to write. Raises Forbidden."""
@@ -64,13 +97,13 @@ class Writer:
             return None
         return last if self.unrestricted or last.old_scope in self.scopes() else None
 
-    def may_name(self, declaration: Declaration, column: str, row_id: object) -> bool:
+    def may_name(self, declaration: Declaration, column: str, row_id: UUID | str) -> bool:
         """Whether a foreign key of the writer's may point there: to a row that they read, or that the domain allows."""
         model: Any = declaration.fields[column].related_model
         referable = declaration.synced.references.get(column)
         if referable and not self.unrestricted and referable(self.user).filter(pk=row_id).exists():
             return True
-        return self.readable(model._base_manager.filter(pk=row_id)).exists()
+        return self.finds(model, row_id)
 
 
 def wire_text(declaration: Declaration, row_id: UUID, columns: Iterable[str] | None = None) -> str | None:

@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db import DataError, IntegrityError, connection, transaction
 from django.db.models import ProtectedError, RestrictedError, UniqueConstraint
 
-from syncing import inputs
+from syncing import inputs, statements
 from syncing.declarations import Declaration
 from syncing.exceptions import Invalid, NotFound, NotWritable
 from syncing.rules import error_of
@@ -53,9 +53,8 @@ def insert(
     inputs.check(declaration, row, names)
     check_references(writer, declaration, wire if given is None else given)
     with rules(writer, declaration, row):
-        row.save(force_insert=True)
-    row.refresh_from_db(fields=row.KEPT_BY_DATABASE)
-    if not writer.unrestricted and row.scope not in writer.scopes():
+        statements.insert(row)
+    if not writer.reads(row.scope):
         raise NotFound
     writer.judge(declaration, row)
     return row
@@ -91,7 +90,7 @@ def update(writer: Writer, declaration: Declaration, row: Any, wire: Mapping[str
         inputs.check(declaration, row, names)
         check_references(writer, declaration, wire)
         with rules(writer, declaration, row):
-            row.save(update_fields=names)
+            statements.update(row, names)
         writer.judge(declaration, row)
     return bool(row.sync_version != version)
 
@@ -100,8 +99,9 @@ def delete(writer: Writer, declaration: Declaration, row: Any) -> None:
     """Deletes a locked row, and what hangs on it. Raises Rejected."""
     writer.judge(declaration, row)
     try:
-        with rules(writer, declaration, row):
+        with rules(writer, declaration, row), transaction.atomic(), connection.cursor() as cursor:
             row.delete()
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED")
     except (ProtectedError, RestrictedError):
         raise Invalid("Other rows still need this one.") from None
 
@@ -127,15 +127,12 @@ def check_references(writer: Writer, declaration: Declaration, wire: Mapping[str
 
 @contextmanager
 def rules(writer: Writer, declaration: Declaration, row: Any) -> Iterator[None]:
-    """The database's rules, also those that usually wait for the commit, spoken by now and as errors of ours.
+    """The database's rules as errors of ours. What is inside takes back what broke one.
 
     A broken reference stays what it is: the transaction is tried again, and the check before it then sees why.
     """
     try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            yield
-            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-            cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+        yield
     except IntegrityError as error:
         cause = error.__cause__
         code, diagnosis = getattr(cause, "sqlstate", ""), getattr(cause, "diag", None)

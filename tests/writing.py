@@ -36,7 +36,12 @@ class Device:
 
     def send(self, one: Mutation) -> Answer:
         """The answer to one mutation."""
-        return mutations.apply(self.user.pk, self.client, one)
+        (answer,) = self.send_together(one)
+        return answer
+
+    def send_together(self, *some: Mutation) -> list[Answer]:
+        """The answers to mutations that share a transaction, each by itself."""
+        return mutations.apply(self.user.pk, self.client, some)
 
     def group(self, *group: Mutation) -> list[Answer]:
         """The answers to an atomic group."""

@@ -1,7 +1,8 @@
-"""`manage.py serve` of a server that kills itself, without a word, at a chosen place of its nth mutation.
+"""`manage.py serve` of a server that kills itself, without a word, at a chosen place of its nth transaction.
 
-Places, in their order: `received` (nothing done yet), `claimed` (the receipt is inserted), `written` (so is the row),
-`finished` (all is done but the commit), `committed` (but nobody was told). CLAUDIA_TESTS_DOOM is `place:n`.
+Places, in their order: `received` (nothing done yet), `claimed` (the receipts are inserted), `written` (so is a row; of
+these the nth), `finished` (all is done but the commit), `committed` (but nobody was told). CLAUDIA_TESTS_DOOM is
+`place:n`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[0] = str(ROOT)  # not this folder: its `http` would be taken for the standard library's
 os.environ["DJANGO_SETTINGS_MODULE"] = "claudia.settings"
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[0] = str(ROOT)  # not this folder: its `http` would be taken for the standard library's
 os.environ["DJANGO_SETTINGS_MODULE"] = "claudia.settings"
 
 

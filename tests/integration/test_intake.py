@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,7 +19,8 @@ from syncing.databases import conninfo
 from syncing.exceptions import RateLimited, SyncError, TooLarge
 from syncing.frames import Mutation
 from syncing.intake import Intake
-from syncing.receipts import Answer
+from syncing.receipts import Answer, Ended
+from syncing.writers import Writer
 from tests.factories import SessionFactory, UserFactory
 from tests.writing import mutation
 
@@ -97,17 +99,102 @@ async def test_what_the_server_fails_at_is_reported_and_leaves_the_rest(
 ) -> None:
     row = await database_sync_to_async(session)()
     bad, good = title(row, "bad"), title(row, "good")
-    real = mutations.apply
+    real = mutations.write
 
-    def failing(user: object, client: UUID, one: Mutation) -> Answer:
+    def failing(writer: Writer, one: Mutation) -> Ended:
         if one is bad:
             raise ZeroDivisionError
-        return real(user, client, one)
+        return real(writer, one)
 
-    monkeypatch.setattr(mutations, "apply", failing)
+    monkeypatch.setattr(mutations, "write", failing)
     tell = Teller()
     await line.apply(str(row.user_id), uuid4(), [bad, good], tell)
     assert tell.words == ["internal", "applied"]
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_what_waits_together_shares_transactions_and_keeps_its_order(
+    line: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "TOGETHER", 3)
+    row = await database_sync_to_async(session)()
+    wanted = [title(row, str(n)) for n in range(4)]
+    wanted.insert(2, wanted[1])  # a copy never shares the transaction of the first
+    tell, group = Teller(), Teller()
+    await asyncio.gather(
+        line.apply(str(row.user_id), client := uuid4(), wanted, tell),
+        line.apply(str(row.user_id), client, [title(row, "group")], group, atomic=True),
+        line.apply(str(row.user_id), client, [title(row, "last")], tell),
+    )
+    answers = [answer for _, answer in tell.outcomes if isinstance(answer, Answer)]
+    assert [answer.result.id for answer in answers[:5]] == [one.id for one in wanted]
+    assert [answer.result.replayed for answer in answers] == [False, False, True, False, False, False]
+    first, second, copy, third, fourth, last = (answer.xid for answer in answers)
+    (grouped,) = (answer.xid for _, answer in group.outcomes if isinstance(answer, Answer))
+    assert first == second == copy
+    assert third == fourth
+    assert len({first, third, grouped, last}) == 4
+    await database_sync_to_async(row.refresh_from_db)()
+    assert row.title == "last"
+
+
+@pytest.mark.parametrize("patience", ["200ms", "3s"])  # it gives up, or PostgreSQL finds the deadlock after a second
+async def test_what_cannot_be_applied_together_is_applied_one_by_one(
+    patience: str, line: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transactions, "BRIEF", f"SET LOCAL lock_timeout = '{patience}'")
+    row = await database_sync_to_async(session)()
+    other = await database_sync_to_async(lambda: session(user=row.user))()
+    tell = Teller()
+    async with await psycopg.AsyncConnection.connect(conninfo("psql")) as psql:
+        await psql.execute("SELECT FROM sessions WHERE id = %s FOR UPDATE", [other.pk])
+        task = asyncio.create_task(line.apply(str(row.user_id), uuid4(), [title(row, "a"), title(other, "b")], tell))
+        await asyncio.to_thread(somebody_waits)
+        await psql.execute("SELECT FROM sessions WHERE id = %s FOR UPDATE", [row.pk])
+        await psql.rollback()
+        await task
+    assert tell.words == ["applied", "applied"]
+    assert len({answer.xid for _, answer in tell.outcomes if isinstance(answer, Answer)}) == 2
+    await database_sync_to_async(other.refresh_from_db)()
+    assert other.title == "b"
+
+
+def somebody_waits() -> None:
+    """Returns when a mutation waits for a row."""
+    waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%NO KEY%'"
+    with psycopg.connect(conninfo("watcher"), autocommit=True) as watcher:
+        while not watcher.execute(waits).rowcount:
+            time.sleep(0.01)
+
+
+async def test_who_goes_away_takes_nobody_s_mutations_along(line: Intake) -> None:
+    row = await database_sync_to_async(session)()
+    user, client, tell = str(row.user_id), uuid4(), Teller()
+    async with await psycopg.AsyncConnection.connect(conninfo("psql")) as psql:
+        await psql.execute("SELECT FROM sessions WHERE id = %s FOR UPDATE", [row.pk])
+        gone = asyncio.create_task(line.apply(user, client, [title(row, "gone")], Teller()))
+        await asyncio.sleep(0)
+        stays = asyncio.create_task(line.apply(user, client, [title(row, "stays")], tell))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await psql.rollback()
+    await asyncio.wait_for(stays, 10)
+    assert tell.words == ["applied"]
+
+
+async def test_an_answer_that_cannot_be_told_keeps_no_others_from_theirs(
+    line: Intake, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = await database_sync_to_async(session)()
+    user, client, tell = str(row.user_id), uuid4(), Teller()
+
+    def broken(id_: UUID, outcome: Answer | SyncError) -> None:
+        raise ZeroDivisionError
+
+    await asyncio.gather(
+        line.apply(user, client, [title(row, "a")], broken), line.apply(user, client, [title(row, "b")], tell)
+    )
+    assert tell.words == ["applied"]
     assert "ZeroDivisionError" in caplog.text
 
 
