@@ -12,6 +12,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 from channels.db import database_sync_to_async
+from django.db import connection
 from pytest_django import Settings
 
 from syncing import intake, mutations, transactions
@@ -138,11 +139,7 @@ async def test_what_waits_together_shares_transactions_and_keeps_its_order(
     assert row.title == "last"
 
 
-@pytest.mark.parametrize("patience", ["200ms", "3s"])  # it gives up, or PostgreSQL finds the deadlock after a second
-async def test_what_cannot_be_applied_together_is_applied_one_by_one(
-    patience: str, line: Intake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(transactions, "BRIEF", f"SET LOCAL lock_timeout = '{patience}'")
+async def test_what_would_lock_others_out_together_is_applied_one_by_one(line: Intake) -> None:
     row = await database_sync_to_async(session)()
     other = await database_sync_to_async(lambda: session(user=row.user))()
     tell = Teller()
@@ -157,6 +154,31 @@ async def test_what_cannot_be_applied_together_is_applied_one_by_one(
     assert len({answer.xid for _, answer in tell.outcomes if isinstance(answer, Answer)}) == 2
     await database_sync_to_async(other.refresh_from_db)()
     assert other.title == "b"
+
+
+@pytest.mark.parametrize("code", ["40001", "40P01"])
+async def test_what_postgresql_asks_to_be_tried_again_is_applied_one_by_one(
+    code: str, line: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = await database_sync_to_async(session)()
+    wanted = [title(row, str(n)) for n in range(3)]
+    real, calls = mutations.write, []
+
+    def met_another(writer: Writer, one: Mutation) -> Ended:
+        calls.append(one)
+        if len(calls) == 2:
+            with connection.cursor() as cursor:
+                cursor.execute(f"DO $$ BEGIN RAISE 'the victim' USING ERRCODE = '{code}'; END $$")
+        return real(writer, one)
+
+    monkeypatch.setattr(mutations, "write", met_another)
+    tell = Teller()
+    await line.apply(str(row.user_id), uuid4(), wanted, tell)
+    assert tell.words == ["applied"] * 3
+    assert calls == [*wanted[:2], *wanted]
+    assert len({answer.xid for _, answer in tell.outcomes if isinstance(answer, Answer)}) == 3
+    await database_sync_to_async(row.refresh_from_db)()
+    assert row.title == "2"
 
 
 def somebody_waits() -> None:
