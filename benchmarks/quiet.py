@@ -33,7 +33,7 @@ def statements(place: Site) -> Iterator[str]:
 
 def log_everything(place: Site) -> None:
     """Of this database, from each connection that is made from now on."""
-    place.sql("ALTER SYSTEM SET log_line_prefix = '%m [%p] %d '")
+    place.sql("ALTER SYSTEM SET log_line_prefix = '%%m [%%p] %%d '")
     place.sql("SELECT pg_reload_conf()")
     place.sql(f"ALTER DATABASE {place.database} SET log_statement = 'all'")
     place.sql(
