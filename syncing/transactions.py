@@ -29,8 +29,6 @@ BEGIN = """
         set_config('statement_timeout', '15s', true), set_config('TimeZone', 'UTC', true),
         set_config('IntervalStyle', 'postgres', true), set_config('extra_float_digits', '1', true)
 """
-
-
 # A transaction of several mutations holds the locks of the first while it waits for one of the last.
 BRIEF = "SET LOCAL lock_timeout = '200ms'"
 # A savepoint that was left is released with the next one. Both statements are one round trip.
