@@ -48,7 +48,7 @@ format: environment-test ## Put Python code and templates into form
 	-$(BIN)/djlint --quiet --reformat templates
 
 clean: ## Remove everything that was made here: environment, database, caches
-	@if [ -x $(BIN)/python ]; then $(BIN)/python -m claudia.postgres forget .local/postgres .local/postgres-test .local/postgres-bench; fi
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m claudia.postgres forget .local/postgres .local/postgres-test .local/postgres-bench .local/postgres-bench-quiet; fi
 	@rm -rf .venv .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

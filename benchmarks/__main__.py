@@ -29,7 +29,7 @@ PROGRAMS = {
     "compression": 30,
     "memory": 60,
     "mutations": 90,
-    "quiet": 330,
+    "quiet": 400,
 }
 #: It only waits, and so does it beside the others.
 BESIDE = "quiet"

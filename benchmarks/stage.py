@@ -25,9 +25,9 @@ HOME = ROOT / ".local" / "postgres-bench"
 
 
 @contextmanager
-def durable_database() -> Iterator[str]:
-    """A fresh, migrated database with fsync on: its address. Gone afterwards."""
-    postgres = EmbeddedPostgres(HOME)
+def durable_database(home: Path = HOME) -> Iterator[str]:
+    """A fresh, migrated database with fsync on, of the server in this folder: its address. Gone afterwards."""
+    postgres = EmbeddedPostgres(home)
     server_url = postgres.start()
     try:
         _prepare_template(server_url)
@@ -64,9 +64,9 @@ class ProductionSite(Site):
 
 
 @contextmanager
-def site() -> Iterator[Site]:
+def site(home: Path = HOME) -> Iterator[Site]:
     """A fresh database with nobody in it; servers are started on it by `site.serve()`."""
-    with durable_database() as url, tempfile.TemporaryDirectory() as folder:
+    with durable_database(home) as url, tempfile.TemporaryDirectory() as folder:
         place = ProductionSite(url, Path(folder))
         place.connect()
         try:

@@ -44,8 +44,10 @@ from syncing.questions import (
 
 logger = logging.getLogger(__name__)
 
-#: An awake feed looks this often, or takes what is new, in seconds.
+#: An awake feed looks this often, or takes what is new, in seconds; and rests for at least this share of the time that
+#: it took, so that where processors are scarce more of them is left to the writers.
 HOT_POLL = 0.001
+REST = 0.5
 #: Without news it goes idle after this long: where writes are few, their pokes are faster than any poll.
 HOT_FOR = 0.01
 LONGEST_BACKOFF = 1.0
@@ -161,11 +163,15 @@ class Feed:
     async def _walk_hot(self) -> None:
         """Looks, and takes what is new, every HOT_POLL, until nothing has happened for a while."""
         await self._ask(STAY_AWAKE)
-        hot_until = time.monotonic() + HOT_FOR
-        while (now := time.monotonic()) < hot_until:
+        news_at = time.monotonic()
+        while True:
+            began = time.monotonic()
             if await self._advance(try_gate=True):
-                hot_until = time.monotonic() + HOT_FOR
-            await asyncio.sleep(max(0.0, now + HOT_POLL - time.monotonic()))
+                news_at = time.monotonic()
+            elif time.monotonic() - news_at > HOT_FOR:  # asked after a look: on a busy machine a rest may take as long
+                return
+            spent = time.monotonic() - began
+            await asyncio.sleep(max(HOT_POLL - spent, REST * spent))
 
     async def _walk_idle(self) -> bool:
         """Opens the gate and waits until all who saw it closed are over; False if something new came meanwhile."""
