@@ -52,7 +52,7 @@ def latency(result: dict[str, Any]) -> None:
     axes.set_xlabel("milliseconds after COMMIT was sent")
     axes.set_ylabel("% of changes on the clients")
     axes.set_ylim(0, 100)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     save(figure, axes, "latency")
 
 
