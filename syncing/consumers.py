@@ -172,7 +172,12 @@ class SyncConsumer(AsyncConsumer):
         if self.connection:
             raise BadFrame("hello was said already.")
         began = time.monotonic()
-        identity = await identify(self.authenticator, self.headers, frame.token)
+        try:
+            identity = await identify(self.authenticator, self.headers, frame.token)
+        except Exception:
+            # The database is away, or was. Told an error only, the client would wait to be turned out for silence.
+            logger.warning("who says hello cannot be found out now", exc_info=True)
+            identity = CloseCode.TOO_SLOW
         if isinstance(identity, CloseCode):
             self.link.close(identity)
             return

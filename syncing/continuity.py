@@ -38,7 +38,7 @@ async def recognise_cluster(database: Database) -> None:
 async def still_there(database: Database, position: Checkpoint) -> bool:
     """Whether the checkpoint is part of the database's history."""
     newest = await one_row(database, log.NEWEST)
-    kept = await one_row(database, log.AT, position.id)
+    kept = await one_row(database, log.AT, number=position.id)
     return bool(newest and kept and newest[0] >= position.id and kept[1] == position.mark)
 
 
@@ -58,7 +58,7 @@ async def terminate_frozen(database: Database, seconds: float) -> None:
         logger.warning("feed: terminated backend %s, which held the checkpoint lock for too long", holder[0])
 
 
-async def one_row(database: Database, sql: str, *values: object) -> tuple[Any, ...]:
-    """The first row of a query; empty if there is none."""
-    cursor = await database.execute(sql, values or None)
+async def one_row(database: Database, sql: str, *values: object, **named: object) -> tuple[Any, ...]:
+    """The first row of a query, its parameters by position or by name; empty if there is none."""
+    cursor = await database.execute(sql, values or named or None)
     return await cursor.fetchone() or ()

@@ -1,0 +1,102 @@
+"""A standby is promoted: with all that clients saw, or without the last of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.acceptance.client import Client
+from tests.acceptance.people import EVERYTHING, Cast, client
+from tests.acceptance.site import ServerProcess, Site
+from tests.nemesis.agreement import agrees, back, resumed, texts
+from tests.nemesis.cluster import Cluster
+from tests.replica import Replica, number
+
+
+@pytest.fixture
+def standby(cluster: Cluster) -> Iterator[Cluster]:
+    standby = cluster.standby()
+    yield standby
+    standby.remove()
+
+
+def catch_up(cluster: Cluster, standby: Cluster) -> None:
+    """The standby has all that is committed."""
+    standby.wait_for(cluster.sql("SELECT pg_current_wal_flush_lsn()::text")[0][0])
+
+
+def fail_over(cluster: Cluster, standby: Cluster, site: Site) -> None:
+    """The primary is gone; the standby answers at its address."""
+    site.db.close()
+    cluster.stop("immediate")
+    standby.take_over(cluster)
+    standby.promote()
+    site.connect()
+
+
+@dataclass
+class Tail:
+    """What was written at last: a new row, a change, and a row that was deleted."""
+
+    changed: str
+    deleted: str
+    new: str = ""
+
+    @classmethod
+    def begin(cls, site: Site, cast: Cast) -> Tail:
+        """The rows as they were before."""
+        return cls(site.message(cast.session, "before"), site.message(cast.session, "there"))
+
+    async def write(self, site: Site, cast: Cast, one: Client) -> None:
+        """In many steps, each of which the client shows."""
+        for turn in range(5):
+            site.update("messages", self.changed, content=f"after {turn}")
+            await one.until(lambda n=turn: f"after {n}" in texts(one, "messages", "content"), "the change")
+        self.new = site.message(cast.session, "new")
+        site.delete("messages", self.deleted)
+        await one.shows("messages", self.new)
+        await one.hides("messages", self.deleted)
+
+
+async def lose_tail(cluster: Cluster, standby: Cluster, site: Site, server: ServerProcess, cast: Cast) -> Replica:
+    """A client sees what the standby never gets; what it holds when the standby is the primary."""
+    tail = Tail.begin(site, cast)
+    async with client(server, cast.bob) as one:
+        await one.subscribe(**EVERYTHING)
+        await one.shows("messages", tail.changed, tail.deleted)
+        await asyncio.to_thread(catch_up, cluster, standby)
+        standby.stop()
+        await tail.write(site, cast, one)
+        await asyncio.to_thread(fail_over, cluster, standby, site)
+        assert await one.close_code() == 1012, "whoever saw the lost tail comes again"
+    assert "after 4" not in {content for (content,) in site.sql("SELECT content FROM messages")}, "nothing was lost"
+    return one.replica
+
+
+async def test_who_saw_a_tail_that_the_promoted_standby_lost_is_staged_anew(
+    cluster: Cluster, standby: Cluster, own_site: Site
+) -> None:
+    server, cast = own_site.serve(), Cast.enter(own_site)
+    replica = await lose_tail(cluster, standby, own_site, server, cast)
+    async with back(server, cast.bob, replica) as again:
+        assert not await resumed(again)
+        assert texts(again, "messages", "content") == {"before", "there"}
+        await agrees(own_site, again)
+
+
+async def test_so_is_who_comes_when_the_new_history_has_gone_on(
+    cluster: Cluster, standby: Cluster, own_site: Site
+) -> None:
+    server, cast = own_site.serve(), Cast.enter(own_site)
+    replica = await lose_tail(cluster, standby, own_site, server, cast)
+    async with back(server, cast.alice, Replica()) as other:
+        await other.subscribe(**EVERYTHING)
+        for _ in range(3):
+            await other.shows("messages", own_site.message(cast.session, "of the new history"))
+        assert number(other.replica.cursor or "") > number(replica.cursor or ""), "the cursor is no future one"
+    async with back(server, cast.bob, replica) as again:
+        assert not await resumed(again)
+        await agrees(own_site, again)
