@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -76,6 +77,34 @@ async def lose_tail(cluster: Cluster, standby: Cluster, site: Site, server: Serv
     return one.replica
 
 
+def freeze(server: ServerProcess) -> None:
+    """The server process stands still."""
+    server.process.send_signal(signal.SIGSTOP)
+
+
+async def test_a_standby_that_lost_nothing_goes_on_where_the_primary_was(
+    cluster: Cluster, standby: Cluster, own_site: Site
+) -> None:
+    server, cast = own_site.serve(), Cast.enter(own_site)
+    async with client(server, cast.bob) as one, client(server, cast.vera) as away:
+        for each in (one, away):
+            await each.subscribe(**EVERYTHING)
+        before = own_site.message(cast.session, "before")
+        for each in (one, away):
+            await each.shows("messages", before)
+        away.cut()
+        await asyncio.to_thread(catch_up, cluster, standby)
+        await asyncio.to_thread(fail_over, cluster, standby, own_site)
+        at = len(one.frames)
+        after = own_site.message(cast.session, "after")
+        await one.shows("messages", before, after)
+        assert one.since(at, "snapshot") == [], "nothing has to be read anew"
+        await agrees(own_site, one)
+    async with back(server, cast.vera, away.replica) as again:
+        assert await resumed(again)
+        await agrees(own_site, again)
+
+
 async def test_who_saw_a_tail_that_the_promoted_standby_lost_is_staged_anew(
     cluster: Cluster, standby: Cluster, own_site: Site
 ) -> None:
@@ -99,4 +128,33 @@ async def test_so_is_who_comes_when_the_new_history_has_gone_on(
         assert number(other.replica.cursor or "") > number(replica.cursor or ""), "the cursor is no future one"
     async with back(server, cast.bob, replica) as again:
         assert not await resumed(again)
+        await agrees(own_site, again)
+
+
+async def test_so_is_everybody_at_a_server_that_slept_through_it(
+    cluster: Cluster, standby: Cluster, own_site: Site
+) -> None:
+    awake, asleep = own_site.serve(), own_site.serve()
+    cast = Cast.enter(own_site)
+    tail = Tail.begin(own_site, cast)
+    async with client(awake, cast.alice) as other, client(asleep, cast.bob) as one:
+        for each in (other, one):
+            await each.subscribe(**EVERYTHING)
+        await one.shows("messages", tail.changed, tail.deleted)
+        await asyncio.to_thread(catch_up, cluster, standby)
+        standby.stop()
+        await tail.write(own_site, cast, one)
+        freeze(asleep)
+        await asyncio.to_thread(fail_over, cluster, standby, own_site)
+        assert await other.close_code() == 1012
+        async with back(awake, cast.alice, other.replica) as again:
+            assert not await resumed(again)
+            new = own_site.message(cast.session, "of the new history")
+            await again.shows("messages", new)
+            assert number(again.replica.cursor or "") > number(one.replica.cursor or ""), "the numbers have not gone on"
+        asleep.process.send_signal(signal.SIGCONT)
+        assert await one.close_code() == 1012, "the server has not noticed that this is another history"
+    async with back(asleep, cast.bob, one.replica) as again:
+        assert not await resumed(again)
+        await again.shows("messages", new)
         await agrees(own_site, again)
