@@ -89,6 +89,8 @@ class Replica:
         held = self.shapes.setdefault(frame["shape"], Held())
         held.staging, held.ready = True, False
         held.n = 0
+        # What it holds may be of a history that was rolled back; then versions are given again.
+        self.versions = {key: version for key, version in self.versions.items() if key[0] != frame["shape"]}
 
     def _snapshot(self, frame: dict[str, Any]) -> None:
         held = self.shapes.get(frame["shape"])

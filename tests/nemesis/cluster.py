@@ -229,17 +229,24 @@ class Cluster:
         self.port = other.port
         self.start()
 
-    def dump_into(self, other: Cluster) -> None:
-        """Its database, dumped by `pg_dump` and restored by `pg_restore`; the other must not have it yet."""
-        file = self._place.data.parent / "dump"
+    def dump(self) -> Path:
+        """Its database, by `pg_dump`: a file in its folder."""
+        file = self.data.parent / "dump"
         self.tool("pg_dump", "--format", "custom", "--file", file, self.url)
-        with psycopg.connect(other.url_of("postgres"), autocommit=True) as connection:
+        return file
+
+    def restore(self, file: Path) -> None:
+        """Puts a dump in the place of its database, whole: whoever connects finds the one or the other."""
+        with psycopg.connect(self.url_of("postgres"), autocommit=True) as connection:
+            connection.execute("CREATE DATABASE restored")
+            self.tool("pg_restore", "--exit-on-error", "--dbname", self.url_of("restored"), file)
             connection.execute("DROP DATABASE IF EXISTS claudia WITH (FORCE)")
-            connection.execute("CREATE DATABASE claudia")
-        self.tool("pg_restore", "--exit-on-error", "--dbname", other.url, file)
+            connection.execute("ALTER DATABASE restored RENAME TO claudia")
 
     def adopt(self, data: Path) -> None:
-        """Begins with a copy of a data directory that no server uses."""
+        """Goes on, or begins, from a copy of a data directory that no server uses."""
+        if self.data.exists():
+            shutil.rmtree(self.data)
         shutil.copytree(data, self.data, symlinks=True, ignore=shutil.ignore_patterns("postmaster.pid"))
         if os.geteuid() == 0:
             for path in (self.data, *self.data.rglob("*")):

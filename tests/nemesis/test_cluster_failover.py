@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 
-from tests.acceptance.client import Client
 from tests.acceptance.people import EVERYTHING, Cast, client
 from tests.acceptance.site import ServerProcess, Site
 from tests.nemesis.agreement import agrees, back, resumed, texts
 from tests.nemesis.cluster import Cluster
+from tests.nemesis.freezing import frozen
+from tests.nemesis.tail import Tail
 from tests.replica import Replica, number
 
 
@@ -38,30 +37,6 @@ def fail_over(cluster: Cluster, standby: Cluster, site: Site) -> None:
     site.connect()
 
 
-@dataclass
-class Tail:
-    """What was written at last: a new row, a change, and a row that was deleted."""
-
-    changed: str
-    deleted: str
-    new: str = ""
-
-    @classmethod
-    def begin(cls, site: Site, cast: Cast) -> Tail:
-        """The rows as they were before."""
-        return cls(site.message(cast.session, "before"), site.message(cast.session, "there"))
-
-    async def write(self, site: Site, cast: Cast, one: Client) -> None:
-        """In many steps, each of which the client shows."""
-        for turn in range(5):
-            site.update("messages", self.changed, content=f"after {turn}")
-            await one.until(lambda n=turn: f"after {n}" in texts(one, "messages", "content"), "the change")
-        self.new = site.message(cast.session, "new")
-        site.delete("messages", self.deleted)
-        await one.shows("messages", self.new)
-        await one.hides("messages", self.deleted)
-
-
 async def lose_tail(cluster: Cluster, standby: Cluster, site: Site, server: ServerProcess, cast: Cast) -> Replica:
     """A client sees what the standby never gets; what it holds when the standby is the primary."""
     tail = Tail.begin(site, cast)
@@ -73,13 +48,8 @@ async def lose_tail(cluster: Cluster, standby: Cluster, site: Site, server: Serv
         await tail.write(site, cast, one)
         await asyncio.to_thread(fail_over, cluster, standby, site)
         assert await one.close_code() == 1012, "whoever saw the lost tail comes again"
-    assert "after 4" not in {content for (content,) in site.sql("SELECT content FROM messages")}, "nothing was lost"
+    assert tail.lost(site)
     return one.replica
-
-
-def freeze(server: ServerProcess) -> None:
-    """The server process stands still."""
-    server.process.send_signal(signal.SIGSTOP)
 
 
 async def test_a_standby_that_lost_nothing_goes_on_where_the_primary_was(
@@ -144,15 +114,16 @@ async def test_so_is_everybody_at_a_server_that_slept_through_it(
         await asyncio.to_thread(catch_up, cluster, standby)
         standby.stop()
         await tail.write(own_site, cast, one)
-        freeze(asleep)
-        await asyncio.to_thread(fail_over, cluster, standby, own_site)
-        assert await other.close_code() == 1012
-        async with back(awake, cast.alice, other.replica) as again:
-            assert not await resumed(again)
-            new = own_site.message(cast.session, "of the new history")
-            await again.shows("messages", new)
-            assert number(again.replica.cursor or "") > number(one.replica.cursor or ""), "the numbers have not gone on"
-        asleep.process.send_signal(signal.SIGCONT)
+        with frozen(asleep):
+            await asyncio.to_thread(fail_over, cluster, standby, own_site)
+            assert await other.close_code() == 1012
+            async with back(awake, cast.alice, other.replica) as again:
+                assert not await resumed(again)
+                new = own_site.message(cast.session, "of the new history")
+                await again.shows("messages", new)
+                assert number(again.replica.cursor or "") > number(one.replica.cursor or ""), (
+                    "the numbers have not gone on"
+                )
         assert await one.close_code() == 1012, "the server has not noticed that this is another history"
     async with back(asleep, cast.bob, one.replica) as again:
         assert not await resumed(again)
