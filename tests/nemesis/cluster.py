@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
 
 import psutil
 import psycopg
@@ -32,7 +31,12 @@ from tests.acceptance.server import ROOT, environment, free_port
 PASSWORD = "of-a-cluster-that-lives-for-one-test"
 PATIENCE = 60.0
 #: Only processes die in these tests, never the machine: what was written is in the kernel's hands, and stays.
-OPTIONS = launcher.OPTIONS | {"fsync": "off", "max_connections": "60", "shared_buffers": "32MB"}
+OPTIONS = launcher.OPTIONS | {
+    "fsync": "off",
+    "max_connections": "60",
+    "shared_buffers": "32MB",
+    "log_line_prefix": "%m [%p] %a ",
+}
 
 Mode = Literal["fast", "immediate"]
 
@@ -80,7 +84,7 @@ class Cluster:
     @property
     def socket_url(self) -> str:
         """Of its database, by a Unix socket."""
-        return f"postgres://{launcher.USER}:{PASSWORD}@{quote(str(self.folder), safe='')}:{self.port}/claudia"
+        return f"postgres://{launcher.USER}:{PASSWORD}@/claudia?host={self.data.parent}&port={self.port}"
 
     def url_of(self, database: str) -> str:
         """Of one of its databases, by TCP."""

@@ -113,13 +113,12 @@ class Writers:
             assert not thread.is_alive()
 
     def _run(self, cluster: Cluster, session: str, chance: random.Random) -> None:
-        with closing(cluster.connect()) as database:
-            with suppress(psycopg.OperationalError):
-                while True:
-                    row = self._write(database, session, chance)
-                    with self._news:
-                        self.acknowledged.append(row)
-                        self._news.notify_all()
+        with closing(cluster.connect()) as database, suppress(psycopg.OperationalError):
+            while True:
+                row = self._write(database, session, chance)
+                with self._news:
+                    self.acknowledged.append(row)
+                    self._news.notify_all()
 
     def _write(self, database: psycopg.Connection[Any], session: str, chance: random.Random) -> str:
         sql = "INSERT INTO messages (session_id, role, content) VALUES (%s, 'user', %s) RETURNING id::text"
