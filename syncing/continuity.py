@@ -45,13 +45,15 @@ async def still_there(database: Database, position: Checkpoint) -> bool:
 async def terminate_frozen(database: Database, seconds: float) -> None:
     """Ends the backend that has held the checkpoint lock for longer than that.
 
-    Over a Unix socket no timeout frees the lock of a reader that was frozen while a result was sent to it.
+    Over a Unix socket no timeout frees the lock of a reader that was frozen while a result was sent to it. One whose
+    transaction begins in the future has held it since before the clock went back.
     """
     holder = await one_row(
         database,
         "SELECT l.pid, pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
         " WHERE l.locktype = 'advisory' AND l.classid = 'public.sync_checkpoints'::regclass::oid AND l.objid = 2"
-        " AND l.granted AND a.xact_start < clock_timestamp() - make_interval(secs => %s)",
+        " AND l.granted"
+        " AND NOT a.xact_start BETWEEN clock_timestamp() - make_interval(secs => %s) AND clock_timestamp()",
         seconds,
     )
     if holder:
