@@ -29,6 +29,7 @@ PATIENCE = 60.0
 
 def newer_code(folder: Path, cluster: Cluster) -> Path:
     """The project, and a memory has a mood."""
+    folder.mkdir()
     for name in CODE:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -39,7 +40,7 @@ def newer_code(folder: Path, cluster: Cluster) -> Path:
         MODEL,
         f'    mood = models.TextField(default="calm", db_default="calm")\n{MODEL}',
     )
-    replace(folder / "memory" / "sync.py", '"frequency",', '"frequency",\n        "mood",')
+    replace(folder / "memory" / "sync.py", '"frequency",\n', '"frequency",\n        "mood",\n')
     replace(folder / "memory" / "sync.py", FILTERABLE, f'{FILTERABLE}"mood", ')
     done = subprocess.run(
         [sys.executable, str(folder / "manage.py"), "makemigrations", "memory", "--name", "mood"], cwd=folder,
