@@ -30,6 +30,7 @@ from syncing.matching import Unreadable
 from syncing.packets import Packet
 from syncing.past import PastReader
 from syncing.recent import Past
+from syncing.recording import recorder
 from syncing.rounds import Rounds
 from syncing.shapes import Shape
 from syncing.snapshots import SnapshotRound
@@ -74,6 +75,7 @@ class Hub:
     def start(self) -> None:
         """Begins to follow the log; in the event loop in which the connections live."""
         self.past.open()
+        recorder.start()
         self._feed_task = self.spawn(self.feed.run())
         self.spawn(self._tick())
 
@@ -389,3 +391,4 @@ async def _stop(closed: Awaitable[None]) -> None:
     await closed
     if _hub is not None:
         await _hub.stop()
+    await asyncio.to_thread(recorder.stop)
