@@ -14,6 +14,7 @@ from channels.exceptions import StopConsumer
 from django.conf import settings
 
 from syncing import frames
+from syncing.client_metrics import ClientMetrics
 from syncing.connections import Connection, State
 from syncing.declarations import declaration_of
 from syncing.exceptions import (
@@ -57,6 +58,7 @@ class SyncConsumer(AsyncConsumer):
         self.link: ServerLink | QueueLink
         self._bucket = Bucket(settings.SYNC_FRAMES_PER_SECOND, burst=2 * settings.SYNC_FRAMES_PER_SECOND)
         self._patience = Bucket(1, burst=PATIENCE)
+        self._measured = ClientMetrics()
         self._deadline: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -297,8 +299,12 @@ class SyncConsumer(AsyncConsumer):
         """There is nothing to end: nothing can be watched yet."""
 
     async def on_metric(self, frame: frames.Metric) -> None:
-        """Not yet."""
-        self.tell(Unavailable("This server does not record metrics yet."), frame.name)
+        """A value that the client measured. Refused by its name, if it is not in order or there are too many."""
+        try:
+            if wait := self._measured.record(frame):
+                self.tell(RateLimited(), frame.name, round(wait, 3))
+        except SyncError as error:
+            self.tell(error, frame.name)
 
     @property
     def known(self) -> Connection:
