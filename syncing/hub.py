@@ -48,6 +48,8 @@ TOO_SLOW = 30.0
 TICK = 5.0
 ASK_AGAIN = 1.0
 THIN_EVERY = 60.0
+Changes = Mapping[tuple[Shape, str], list[bytes]]
+Special = Mapping[Connection, StepFrames]
 
 
 class Hub:
@@ -247,13 +249,7 @@ class Hub:
                 self.rounds.want(connection)
         return told
 
-    def _send(
-        self,
-        end: Checkpoint,
-        changes: Mapping[tuple[Shape, str], list[bytes]],
-        special: Mapping[Connection, StepFrames],
-        before: Checkpoint,
-    ) -> bool:
+    def _send(self, end: Checkpoint, changes: Changes, special: Special, before: Checkpoint) -> bool:
         """Connections that are told the same share packets; none is shared between different scopes' parts."""
         told: dict[Connection, tuple[int, ...]] = dict.fromkeys(special, ())
         parts: list[list[bytes]] = []
@@ -346,11 +342,6 @@ class Hub:
             connection.behind = False
             self.rounds.want(connection)
 
-    def _lag(self, connection: Connection, now: float) -> float:
-        """For how many seconds it has been told nothing while there may be something to tell."""
-        waits = connection.link.paused or self.rounds.needs(connection) or connection.behind
-        return now - connection.told_at if waits else 0.0
-
     # -- time --------------------------------------------------------------------------------------------------------
 
     async def _tick(self) -> None:
@@ -358,7 +349,7 @@ class Hub:
         while True:
             await asyncio.sleep(TICK)
             now = time.monotonic()
-            note_lags([self._lag(connection, now) for connection in self.connections])
+            note_lags(self.connections, self.rounds.needs, now)
             for connection in list(self.connections):
                 expires_at = connection.identity.expires_at
                 if connection.stuck_for(now) > TOO_SLOW:

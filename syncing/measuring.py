@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from syncing.connections import Connection
 from syncing.log import Step
 from syncing.metrics import metrics
 from syncing.models import SyncConflict, SyncEvent
@@ -56,8 +57,15 @@ def note_resets(tables: Iterable[str]) -> None:
         metrics.count("resets", table=table)
 
 
-def note_lags(lags: list[float]) -> None:
-    """For how many seconds each client has been told nothing while it is behind; 0 for those that are not."""
+def note_lags(connections: Iterable[Connection], needs: Callable[[Connection], bool], now: float) -> None:
+    """For how many seconds each has been told nothing while there may be something to tell; 0 if there is not.
+
+    needs: whether something has to be read for it first. now: monotonic.
+    """
+    lags = [
+        now - connection.told_at if connection.link.paused or connection.behind or needs(connection) else 0.0
+        for connection in connections
+    ]
     CLIENT_LAG.extend(lags)
     CLIENTS_BEHIND.set(sum(lag > 0 for lag in lags))
 
