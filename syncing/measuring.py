@@ -35,7 +35,7 @@ def note_step(step: Step, tables: Mapping[str, str], *, told: bool) -> None:
     moment = step.moment
     if moment is None:
         return
-    if moment.taken is not None:
+    if moment.taken is not None and moment.taken.counts:
         STEPS.add()
         WRITE_TO_CHECKPOINT.extend([moment.at - at for at in moment.taken.written_at])
         for what, number in moment.taken.counts.items():
