@@ -17,6 +17,7 @@ from django.conf import settings
 from twisted.internet.defer import Deferred
 
 from syncing.access import AccessTable, granting_tables
+from syncing.canaries import Canaries
 from syncing.clients import ClientLog
 from syncing.connections import Connection, Following, State
 from syncing.coverage import Coverage
@@ -76,6 +77,8 @@ class Hub:
         self.past.open()
         self._feed_task = self.spawn(self.feed.run())
         self.spawn(self._tick())
+        if settings.SYNC_CANARY_SECONDS:
+            self.spawn(Canaries(self, settings.SYNC_CANARY_SECONDS).run())
 
     def close_all(self) -> None:
         """Tells every client that the server restarts."""
