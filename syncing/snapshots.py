@@ -173,7 +173,7 @@ class SnapshotRound:
         self._order: Order | None = None
         self._pairs: dict[Pair, PairRows] = {}
         self._readings: list[Reading] = []
-        self._released = False
+        self._opened = self._released = False
         self.begun: Future[None] = Future()
         self._imported: Future[None] = Future()
 
@@ -227,10 +227,11 @@ class SnapshotRound:
             if not waiting.done():
                 waiting.set_exception(error)
         for rows in self._pairs.values():
-            rows.finish(error)
+            if not rows.whole:
+                rows.finish(error)
         for reading in self._readings:
             self._loop.call_soon_threadsafe(reading.end, error)
-        if self._order is not None and not self._pairs:
+        if self._order is not None and self._order.requests and not self._opened:
             self._loop.call_soon_threadsafe(self._order.failed, error)
         self._done()
 
@@ -256,6 +257,7 @@ class SnapshotRound:
         self._pairs = {pair: PairRows(self._loop, order.anchor) for pair in pairs - order.cached.keys()}
         cached = {pair: order.cached[pair] for pair in pairs & order.cached.keys()}
         opened = Opened(order.anchor.checkpoint, access, granted, inactive, self._pairs | cached)
+        self._opened = True
         self._loop.call_soon_threadsafe(order.opened, opened)
         scopes: dict[Shape, dict[str, PairRows]] = {}
         for (shape, scope), rows in self._pairs.items():

@@ -116,6 +116,7 @@ def test_one_that_reads_slowly_falls_behind_catches_up_and_agrees(monkeypatch: p
     async def play(world: World) -> None:
         like, shape = await a_connection(world)
         async with Canary(world.hub, like, shape) as bird:
+            before = (await bird.judge()).rows
             reads, receive = threading.Event(), bird._receive
 
             def reluctant(frames: Iterable[bytes]) -> None:
@@ -128,6 +129,10 @@ def test_one_that_reads_slowly_falls_behind_catches_up_and_agrees(monkeypatch: p
                 await settled(world)
             await until(lambda: bird.connection in fallen, "it falls behind")
             assert not bird.up_to_date
+            handle = world.clients[0].replica.subscriptions[next(iter(world.clients[0].wanted))]
+            shown = world.clients[0].replica.shapes[handle].shown
+            await until(lambda: len(shown) == before + 3, "clients are told all the same")
+            world.check()
             reads.set()
             verdict = await bird.judge()
         assert verdict.agrees

@@ -294,6 +294,34 @@ def test_what_cannot_be_answered_is_refused_and_what_fails_is_told(monkeypatch: 
     asyncio.run(in_world(play))
 
 
+def test_a_reader_that_dies_over_the_sums_takes_no_snapshot_of_its_round_along(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def play(world: World) -> None:
+        client, subscription, _ = await with_a_session(world)
+        assert client.connection
+
+        def fatal(connection: psycopg.Connection[Any], *_: object) -> checksums.Sums:
+            connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+            raise AssertionError("it should have died")
+
+        other = world.clients[1]
+        other.connect()
+        with monkeypatch.context() as patch:
+            patch.setattr(checksums, "sums", fatal)
+            assert ask(world, client, subscription)
+            other.subscribe(SHAPES.index(("sessions", {})))  # read in the same round
+            await until(lambda: client.replica.errors, "the error")
+            await world.settle()
+        assert other.connection
+        assert [following.n for following in other.connection.shapes.values()] == [1], "it was staged once"
+        assert other.connection.failures == 0
+        await checked(world, client, subscription)
+        world.check()
+
+    asyncio.run(in_world(play))
+
+
 def test_scopes_that_are_lost_before_the_answer_are_not_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     made = checksums.sums
 
