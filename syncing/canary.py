@@ -249,7 +249,8 @@ class Comparison:
         ready = not self.done.done() and self._canary.up_to_date
         if ready:
             self.held = self._canary.link.mark()
-            self._sinks = {scope: Sink() for scope in self._canary.connection.held}
+            room = Room(2 * MOST_BYTES)  # names of columns count here
+            self._sinks = {scope: Sink(room) for scope in self._canary.connection.held}
         elif not self.done.done():
             self.done.set_result(False)
         return ready
@@ -269,18 +270,25 @@ class Comparison:
             self.done.set_exception(error)
 
 
-class Sink:
-    """Takes the rows of a pair, within bounds."""
+@dataclass(slots=True)
+class Room:
+    """How many bytes all pairs together may still have."""
 
-    def __init__(self) -> None:
+    bytes: int
+
+
+class Sink:
+    """Takes the rows of a pair, as long as there is room."""
+
+    def __init__(self, room: Room) -> None:
         self.chunks: list[bytes] = []
-        self._bytes = 0
+        self._room = room
 
     def write(self, chunk: bytes) -> None:
         """Raises Unjudged."""
-        self._bytes += len(chunk)
-        if self._bytes > 2 * MOST_BYTES:  # names of columns count here
-            raise Unjudged(f"the shape has more than {MOST_BYTES} bytes")
+        self._room.bytes -= len(chunk)
+        if self._room.bytes < 0:
+            raise Unjudged("the shape has too many bytes")
         self.chunks.append(chunk)
 
     def finish(self) -> None:

@@ -343,6 +343,22 @@ def test_one_with_too_many_bytes_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
     in_world(play)
 
 
+def test_rows_that_are_too_many_to_be_compared_with_are_not_read_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def play(world: World) -> None:
+        like, shape = await a_connection(world)
+        for _ in range(2):
+            world.admin.execute(SESSION, [like.user])
+        async with Canary(world.hub, like, shape) as bird:
+            assert (await bird.judge()).rows >= 2
+            monkeypatch.setattr(canary, "MOST_BYTES", 100)
+            with pytest.raises(Unjudged, match="too many bytes"):
+                await bird.judge()
+            monkeypatch.setattr(canary, "MOST_BYTES", 10**6)
+            assert (await bird.judge()).agrees, "the reader that was stopped serves others"
+
+    in_world(play)
+
+
 def test_one_whose_connection_is_closed_is_not_compared() -> None:
     async def play(world: World) -> None:
         like, shape = await a_connection(world)
