@@ -29,6 +29,7 @@ from syncing.log import Checkpoint, Step
 from syncing.matching import Unreadable
 from syncing.packets import Packet
 from syncing.past import PastReader
+from syncing.pulse import Pulse
 from syncing.recent import Past
 from syncing.rounds import Rounds
 from syncing.shapes import Shape
@@ -64,6 +65,7 @@ class Hub:
         self.intake = Intake()
         self.position: Checkpoint | None = None
         self.clients = ClientLog()
+        self.pulse = Pulse(self)
         self.connections: set[Connection] = set()
         self.by_user: dict[str, set[Connection]] = defaultdict(set)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -74,8 +76,9 @@ class Hub:
     def start(self) -> None:
         """Begins to follow the log; in the event loop in which the connections live."""
         self.past.open()
-        self._feed_task = self.spawn(self.feed.run())
+        self.spawn(self.feed.run())
         self.spawn(self._tick())
+        self.pulse.start()
 
     def close_all(self) -> None:
         """Tells every client that the server restarts."""
@@ -86,6 +89,7 @@ class Hub:
         """Closes every connection and follows no longer."""
         self.close_all()
         await self._keep_house("clients could not be noted", self.clients.flush())
+        await self.pulse.stop()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -179,6 +183,7 @@ class Hub:
     def deliver(self, step: Step) -> None:
         """The next step, to everyone whom it concerns, at once."""
         before, self.position = self.position, step.end
+        step = self.pulse.feel(step)
         past = Past(self.past.decoded(step.batch.events), step.batch.resets)
         self.rounds.append(step, past)
         if before is not None and self.connections:

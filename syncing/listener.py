@@ -219,6 +219,11 @@ class Feed:
         self.alive_at = time.monotonic()
 
     @property
+    def backend(self) -> int | None:
+        """The pid of its backend, while it is connected."""
+        return self._connection.info.backend_pid if self._connection else None
+
+    @property
     def connection(self) -> psycopg.AsyncConnection[Any]:
         """The direct connection; only the feed's own task uses it."""
         if self._connection is None:
