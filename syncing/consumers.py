@@ -206,7 +206,7 @@ class SyncConsumer(AsyncConsumer):
             self.link.close(CloseCode.NOT_AUTHENTICATED)
         else:
             connection.identity = identity
-            self.hub.check(connection, since=began)
+            self.hub.rights.check(connection, since=began)
 
     async def on_subscribe(self, frame: frames.Subscribe) -> None:
         """Each subscription is answered by itself; the first that come may be resumed."""

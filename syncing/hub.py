@@ -31,6 +31,8 @@ from syncing.packets import Packet
 from syncing.past import PastReader
 from syncing.pulse import Pulse
 from syncing.recent import Past
+from syncing.recording import recorder
+from syncing.rights import Rights
 from syncing.rounds import Rounds
 from syncing.shapes import Shape
 from syncing.snapshots import SnapshotRound
@@ -45,7 +47,6 @@ QUIET = 50.0
 #: A client that reads nothing for this long of what waits for it is closed.
 TOO_SLOW = 30.0
 TICK = 5.0
-ASK_AGAIN = 1.0
 THIN_EVERY = 60.0
 
 
@@ -69,13 +70,14 @@ class Hub:
         self.connections: set[Connection] = set()
         self.by_user: dict[str, set[Connection]] = defaultdict(set)
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._access_changed_at = 0.0
+        self.rights = Rights(self)
 
     # -- life --------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begins to follow the log; in the event loop in which the connections live."""
         self.past.open()
+        recorder.start()
         self.spawn(self.feed.run())
         self.spawn(self._tick())
         self.pulse.start()
@@ -120,12 +122,7 @@ class Hub:
         self.connections.add(connection)
         self.by_user[connection.user].add(connection)
         self.clients.note(connection, "")
-        self.check(connection, since=since)
-
-    def check(self, connection: Connection, *, since: float) -> None:
-        """Asks whether the client may go on, if that may have changed since it was asked."""
-        if self._access_changed_at >= since:
-            self.spawn(self._verify([connection]))
+        self.rights.check(connection, since=since)
 
     def disconnect(self, connection: Connection) -> None:
         """The socket is closed."""
@@ -287,34 +284,7 @@ class Hub:
 
     def access_changed(self, message: dict[str, Any]) -> None:
         """Asks again whether the connections concerned may go on."""
-        self._access_changed_at = time.monotonic()
-        user, token = message.get("user"), message.get("token")
-        concerned = [
-            connection
-            for connection in self.connections
-            if message.get("all") or connection.user == user or (token and connection.identity.token == token)
-        ]
-        if concerned:
-            self.spawn(self._verify(concerned))
-
-    async def _verify(self, connections: Iterable[Connection]) -> None:
-        """Closes those that may not go on; who cannot be asked about now is asked about again."""
-        unsettled = [connection for connection in connections if not await self._settled(connection)]
-        if unsettled:
-            await asyncio.sleep(ASK_AGAIN)
-            self.spawn(self._verify(unsettled))
-
-    async def _settled(self, connection: Connection) -> bool:
-        if connection.closed:
-            return True
-        try:
-            code = await connection.verify()
-        except Exception:
-            logger.warning("whether a client may go on cannot be found out now", exc_info=True)
-            return False
-        if code:
-            connection.close(code)
-        return True
+        self.rights.changed(message)
 
     # -- slow clients ------------------------------------------------------------------------------------------------
 
@@ -353,7 +323,7 @@ class Hub:
                 if connection.stuck_for(now) > TOO_SLOW:
                     connection.close(CloseCode.TOO_SLOW)
                 elif expires_at is not None and expires_at <= time.time():
-                    self.spawn(self._verify([connection]))  # a session may have been prolonged
+                    self.spawn(self.rights.verify([connection]))  # a session may have been prolonged
                 elif connection in self.live and now - connection.told_at > QUIET and self.position:
                     connection.write(*StepFrames(self.position.cursor).packets())
             await self._keep_house("clients could not be noted", self.clients.flush())
@@ -394,3 +364,4 @@ async def _stop(closed: Awaitable[None]) -> None:
     await closed
     if _hub is not None:
         await _hub.stop()
+    await asyncio.to_thread(recorder.stop)

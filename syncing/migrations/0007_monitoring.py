@@ -12,7 +12,7 @@ UNDO = "DROP TABLE public.sync_heartbeats; DROP FUNCTION syncing.log_heartbeat()
 
 
 class Migration(migrations.Migration):
-    dependencies = [("syncing", "0005_road_in")]
+    dependencies = [("syncing", "0006_metrics")]
 
     operations = [
         migrations.CreateModel(
