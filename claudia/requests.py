@@ -1,4 +1,4 @@
-"""Every HTTP request has an id: the one that a proxy gave it, or one of ours. It stands in the answer and in the log."""
+"""Every HTTP request has an id: the one that a proxy gave it, or ours. It stands in the answer and in the log."""
 
 from __future__ import annotations
 

@@ -15,3 +15,4 @@ class SyncingConfig(AppConfig):
     def ready(self) -> None:
         autodiscover_modules("sync")
         import_module("syncing.checks")
+        import_module("syncing.notices").connect()

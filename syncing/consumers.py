@@ -50,6 +50,8 @@ class SyncConsumer(AsyncConsumer):
 
     channel_layer_alias = ""  # a connection needs no channel of its own: the hub writes to its link
     authenticator: Authenticator
+    #: With which the client, or what lies between, closed.
+    code: int | None = None
 
     def __init__(self, authenticator: Authenticator) -> None:
         self.authenticator = authenticator
@@ -58,6 +60,8 @@ class SyncConsumer(AsyncConsumer):
         self._bucket = Bucket(settings.SYNC_FRAMES_PER_SECOND, burst=2 * settings.SYNC_FRAMES_PER_SECOND)
         self._patience = Bucket(1, burst=PATIENCE)
         self._deadline: asyncio.TimerHandle | None = None
+        self._opened_at = 0.0
+        self._received = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """However it ends: Daphne cancels what takes too long, and everything when it stops."""
@@ -74,6 +78,7 @@ class SyncConsumer(AsyncConsumer):
             case "websocket.receive":
                 await self.received(message)
             case "websocket.disconnect":
+                self.code = message.get("code")
                 raise StopConsumer
 
     # -- life --------------------------------------------------------------------------------------------------------
@@ -86,11 +91,13 @@ class SyncConsumer(AsyncConsumer):
         self.headers = dict(self.scope["headers"])
         self.link = (self.scope.get("extensions") or {}).get(EXTENSION) or QueueLink(self._send_text, self._close)
         await self.send({"type": "websocket.accept", "subprotocol": frames.SUBPROTOCOL})
+        self._opened_at = time.monotonic()
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(HELLO_WITHIN, self.link.close, CloseCode.NO_HELLO)
 
     async def received(self, message: Mapping[str, Any]) -> None:
         """A frame: parsed, counted against the rate, given to its method. Errors leave the connection alone."""
+        self._received += 1
         self.link.taken()
         try:
             await self.link.drained()  # who does not read the answers gets no more of them
@@ -142,9 +149,23 @@ class SyncConsumer(AsyncConsumer):
         link = getattr(self, "link", None)
         if isinstance(link, QueueLink):
             link.end()
+        if link is not None and self._opened_at:
+            self._log_life(link)
         if self.connection:
             self.hub.disconnect(self.connection)
             self.connection = None
+
+    def _log_life(self, link: ServerLink | QueueLink) -> None:
+        """The one line of a connection: who it was, and what it came to."""
+        connection, seconds = self.connection, time.monotonic() - self._opened_at
+        life: dict[str, object] = {
+            "user": connection.user if connection else None, "client": connection.client if connection else None,
+            "seconds": round(seconds, 3), "frames_received": self._received, "frames_sent": link.frames,
+            "bytes_sent": link.written, "code": link.code or self.code,
+            "subscriptions": len(connection.subscriptions) if connection else 0,
+        }  # fmt: skip
+        self._opened_at = 0.0
+        logger.info("a connection ended", extra=life)
 
     def tell(self, error: SyncError, ref: str | None = None, retry_after: float | None = None) -> None:
         """An `error` frame."""
@@ -290,11 +311,15 @@ class SyncConsumer(AsyncConsumer):
             self.tell(outcome, str(id_), TRY_AGAIN if isinstance(outcome, Unavailable) else None)
 
     async def on_watch(self, frame: frames.Watch) -> None:
-        """Not yet."""
-        self.tell(Unavailable("This server cannot be watched yet."), frame.topic)
+        """From now on `status` frames."""
+        try:
+            self.hub.pulse.watch.begin(self.known, frame.topic)
+        except BadFrame as error:
+            self.tell(error, frame.topic)
 
     async def on_unwatch(self, frame: frames.Unwatch) -> None:
-        """There is nothing to end: nothing can be watched yet."""
+        """No more of them."""
+        self.hub.pulse.watch.end(self.known)
 
     async def on_metric(self, frame: frames.Metric) -> None:
         """Not yet."""

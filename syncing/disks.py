@@ -1,7 +1,7 @@
 """Is there room? Of the server's own temporary files always; of PostgreSQL's data only where they lie on this machine.
 
-PostgreSQL does not tell how full its disk is. Where DATABASE_URL leads to this machine and the role may ask for the data
-directory, the file system says; elsewhere the database's host has to be watched there.
+PostgreSQL does not tell how full its disk is. Where DATABASE_URL leads to this machine and the role may ask for the
+data directory, the file system says; elsewhere the database's host has to be watched there.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def fullness(disk: Disk, thresholds: Thresholds) -> Iterator[Issue]:
     if load >= RELIEF:
         yield Issue(
             "disk", "database" if disk.what != "temporary files" else "sync", "critical" if load > 3 else "warning",
-            f"The disk of {disk.what} is nearly full: {disk.free_percent:.1f} % ({disk.free / 2**30:.1f} GiB) are free.",
+            f"The disk of {disk.what} is nearly full: {disk.free_percent:.1f} % ({disk.free / 2**30:.1f} GiB) free.",
             "Make room: prune the log, look at WAL that a slot or an archive command keeps, enlarge the disk.",
             subject=disk.what, load=load,
         )  # fmt: skip

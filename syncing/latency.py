@@ -38,6 +38,11 @@ def told() -> dict[str, object] | None:
     }  # fmt: skip
 
 
+def here() -> Latency | None:
+    """Of this process, over the last minute."""
+    return of_sketch(metrics.distribution(NAME).last(LATELY))
+
+
 def merged(told_by: Iterable[dict[str, object] | None]) -> Latency | None:
     """Of all that several processes told, as if one had measured it; what cannot be read is left out."""
     whole = Sketch()

@@ -280,7 +280,7 @@ class SyncProcess(models.Model):
 
 
 class SyncAlert(models.Model):
-    """What is wrong now, as it was told when it began. Whoever inserts or deletes the row announces it: once, by one."""
+    """What is wrong now, as it was told when it began. Whoever inserts or deletes the row announces it."""
 
     key = models.TextField(primary_key=True)
     code = models.TextField()

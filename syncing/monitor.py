@@ -14,7 +14,6 @@ writes a heartbeat, which costs a checkpoint. It takes as long as the slowest pr
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -25,15 +24,19 @@ import psycopg
 from django.conf import settings
 
 from syncing import disks, obstacles
+from syncing.broadcast import Broadcast, Subscription
 from syncing.databases import brief_connection
 from syncing.heartbeats import Process, call_the_roll, online
 from syncing.issues import RELIEF, Health, Issue, Thresholds
 from syncing.latency import Latency, merged
+from syncing.recording import record_metric
 from syncing.upgrades import missing_migrations
+
+__all__ = ["Health", "Issue", "Latency", "Status", "health", "record_metric", "status", "subscribe"]
 
 Database = psycopg.Connection[Any]
 
-LAST_SYNC = "SELECT max(created_at) FROM public.sync_checkpoints WHERE id = (SELECT max(id) FROM public.sync_checkpoints)"
+LAST_SYNC = "SELECT max(created_at) FROM (SELECT created_at FROM public.sync_checkpoints ORDER BY id DESC LIMIT 1) AS c"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +174,7 @@ def of_processes(processes: Iterable[Process], latency: Latency | None, limits: 
             )  # fmt: skip
     if latency and (load := latency.p95_ms / limits.latency_ms) >= RELIEF:
         yield Issue(
-            "latency", "sync", "warning", f"One change in twenty takes {latency.p95_ms:.0f} ms or longer to the socket.",
+            "latency", "sync", "warning", f"One change in twenty takes {latency.p95_ms:.0f} ms or longer.",
             "See the other issues; else add server processes, or processors to the database.",
             load=load,
         )  # fmt: skip
@@ -191,5 +194,13 @@ def _silent(process: Process) -> Issue:
     )  # fmt: skip
 
 
-Callback = Callable[[Status], object]
-monotonic = time.monotonic
+def subscribe(callback: Callable[[Status], object]) -> Subscription:
+    """Calls back with the status: now, every MONITORING_INTERVAL, and when a server process sees that health changed.
+
+    In a thread, one for all who subscribe, which lives as long as there are any. End it by `end()` or a `with`.
+    """
+    return broadcast.subscribe(callback)
+
+
+#: One computation for all who want to know, in this process.
+broadcast: Broadcast[Status] = Broadcast(status, lambda: settings.MONITORING_INTERVAL)

@@ -1,7 +1,7 @@
 """What holds up delivery, or is about to, by what PostgreSQL knows: each check yields the issues that it finds.
 
-What PostgreSQL does not show this role (of other roles' sessions without `pg_monitor`, say) cannot be named. A check that
-may not ask, or is not answered in time, is an issue of its own: that nothing was found would be untrue.
+What PostgreSQL does not show this role (of other roles' sessions without `pg_monitor`, say) cannot be named. A check
+that may not ask, or is not answered in time, is an issue of its own: that nothing was found would be untrue.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ LOCK_HOLDERS = """
     FROM pg_locks l JOIN pg_stat_activity a USING (pid)
     WHERE l.locktype = 'advisory' AND l.granted AND l.mode = 'ExclusiveLock'
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-        AND (l.classid, l.objid) IN (('public.sync_events'::regclass::oid, 1), ('public.sync_checkpoints'::regclass::oid, 2))
+        AND (l.classid, l.objid) IN (
+            ('public.sync_events'::regclass::oid, 1), ('public.sync_checkpoints'::regclass::oid, 2))
 """
 LEAVES = r"""
     SELECT (regexp_match(pg_get_expr(c.relpartbound, c.oid), '\((\d+)\)'))[1]::int,
@@ -193,7 +194,7 @@ def backlog(database: Database, thresholds: Thresholds) -> Iterator[Issue]:
         yield Issue(
             "pending_events", "sync", "warning",
             f"{events:,}{' or more' if events >= MOST_PENDING else ''} events wait for a checkpoint.",
-            "Look at the other issues: a feed that is stuck, or a bulk write that is larger than the server can follow.",
+            "Look at the other issues: a feed that is stuck, or a write that is larger than the server can follow.",
             load=load,
         )  # fmt: skip
     conflicts = open_conflicts(database)

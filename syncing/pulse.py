@@ -12,19 +12,28 @@ import logging
 import os
 import socket
 import time
+from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from syncing.alerts import Alerts
 from syncing.databases import brief_connection
-from syncing.heartbeats import CHANNEL
+from syncing.heartbeats import CHANNEL, TABLE
 from syncing.identity import uuid7
-from syncing.log import Checkpoint
+from syncing.latency import LATELY, told
+from syncing.log import Checkpoint, Step
+from syncing.metrics import metrics
+from syncing.watching import Watch
 
 if TYPE_CHECKING:
     from syncing.hub import Hub
 
 logger = logging.getLogger(__name__)
+
+#: A feed that has not looked for so many seconds is stuck, or has lost its connection.
+STUCK_AFTER = 5.0
 
 ANSWER = f"""
     WITH answer AS (
@@ -49,19 +58,31 @@ class Pulse:
         self._answering = False
         self._heard: Checkpoint | None = None
         self._here = True
+        self.news = 0
+        """Steps that were more than heartbeats."""
+        self.alerts = Alerts(self)
+        self.watch = Watch(hub)
 
-    async def introduce(self) -> None:
+    def start(self) -> None:
         """The process is there. Without a database it will be with its first answer."""
-        await self._write("")
+        self._hub.spawn(self._write(""))
+        self._hub.spawn(self.alerts.run())
 
-    def heard(self, checkpoint: Checkpoint) -> None:
-        """The feed has delivered a heartbeat, by this checkpoint."""
-        self._heard = checkpoint
-        if not self._answering:
-            self._answering = True
-            self._hub.spawn(self._answer())
+    def feel(self, step: Step) -> Step:
+        """Answers a heartbeat, if the step holds one; for all others it is as if there had been none."""
+        resets = step.batch.resets
+        if TABLE in resets:
+            self._heard = step.end
+            if not self._answering:
+                self._answering = True
+                self._hub.spawn(self._answer())
+            resets -= {TABLE}
+            step = replace(step, batch=replace(step.batch, resets=resets))
+        if resets or step.batch.events:
+            self.news += 1
+        return step
 
-    async def leave(self) -> None:
+    async def stop(self) -> None:
         """The process ends."""
         self._here = False
         try:
@@ -82,7 +103,22 @@ class Pulse:
             "behind": len(behind),
             "lag_seconds": round(max(behind, default=0.0), 3),
             "looked_seconds": round(now - self._hub.feed.alive_at, 3),
+            "bytes_per_second": round(metrics.last("bytes_sent", LATELY) / LATELY, 3),
+            "changes_per_second": changes_per_second(),
+            "latency": told(),
         }
+
+    @property
+    def feed_looks(self) -> bool:
+        """Whether the feed has looked at the log as lately as it should; asks nobody.
+
+        Without a slow poll a feed that sleeps looks as one that is stuck: then only a heartbeat tells.
+        """
+        feed = self._hub.feed
+        if feed.backend is None:
+            return False
+        late = max(STUCK_AFTER, 3 * feed.poll_seconds)
+        return not feed.poll_seconds or time.monotonic() - feed.alive_at < late
 
     async def _answer(self) -> None:
         try:
@@ -103,6 +139,16 @@ class Pulse:
             await asyncio.to_thread(_execute, ANSWER, values)
         except psycopg.Error as error:
             logger.warning("a heartbeat could not be answered: %s", type(error).__name__)
+
+
+def changes_per_second() -> dict[str, float]:
+    """By table, over the last minute, of those whose checkpoints this process took."""
+    found: Counter[str] = Counter()
+    for total in metrics.collect():
+        if total.key.name == "changes":
+            labels = dict(total.key.labels)
+            found[labels["table"]] += metrics.counter("changes", **labels).last(LATELY)
+    return {table: round(number / LATELY, 3) for table, number in found.items() if number}
 
 
 def _execute(sql: str, values: Any) -> None:

@@ -92,12 +92,15 @@ class ServerLink(Gate):
     push would go. What the kernel does not take goes through Twisted, as everything does where a socket is encrypted.
     """
 
-    __slots__ = ("_ended", "_protocol", "_reading", "_send", "_written", "deflates")
+    __slots__ = ("_ended", "_protocol", "_reading", "_send", "code", "deflates", "frames", "written")
 
     def __init__(self, protocol: PushProtocol) -> None:
         super().__init__()
         self._protocol = protocol
-        self._written = 0
+        self.frames = self.written = 0
+        """Frames, and bytes of them, that were handed over so far."""
+        self.code: int | None = None
+        """With which we closed it."""
         self._reading = True
         self._ended: asyncio.Event | None = None
         self._send: Callable[[bytes], int] | None = None
@@ -121,17 +124,18 @@ class ServerLink(Gate):
     def sent(self) -> int:
         """Bytes that the client has taken so far: if they grow, it reads, however slowly."""
         if self.gone:
-            return self._written
+            return self.written
         transport = self._protocol.transport
         waiting = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-        return self._written - waiting - unacknowledged(transport.getHandle())
+        return self.written - waiting - unacknowledged(transport.getHandle())
 
     def write(self, frame: Packet) -> None:
         """Sends a text frame."""
         if self._protocol.state != WebSocketProtocol.STATE_OPEN:
             return
         data = frame.deflated if self.deflates else frame.framed
-        self._written += len(data)
+        self.written += len(data)
+        self.frames += 1
         transport = self._protocol.transport
         if self._send is not None and not transport.dataBuffer and not transport._tempDataLen:
             try:
@@ -157,6 +161,7 @@ class ServerLink(Gate):
 
     def close(self, code: int) -> None:
         """Closes with a code, after what was written before; who has not answered after a second is cut off."""
+        self.code = self.code or int(code)
         # Not sendClose(): it refuses 1012, and every code that is not a plain int.
         self._protocol.sendCloseFrame(code=int(code))
 
@@ -300,13 +305,16 @@ class QueueLink(Gate):
         self._close = close
         self._queue: deque[bytes | int] = deque()
         self._bytes = 0
-        self.sent = 0
+        self.sent = self.written = self.frames = 0
         self.closed = False
+        self.code: int | None = None
         self._task: asyncio.Task[None] | None = None
 
     def write(self, frame: Packet) -> None:
         """Sends a text frame."""
         self._bytes += len(frame.text)
+        self.written += len(frame.text)
+        self.frames += 1
         if self._bytes > HIGH_WATER:
             self.pause()
         self._put(frame.text)
@@ -314,7 +322,7 @@ class QueueLink(Gate):
     def close(self, code: int) -> None:
         """After what was written before."""
         self._put(code)
-        self.closed = True
+        self.closed, self.code = True, self.code or int(code)
 
     def taken(self) -> None:
         """The ASGI server alone knows how many frames wait."""

@@ -32,9 +32,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.UUIDField(
-                        default=syncing.identity.uuid7, editable=False, primary_key=True, serialize=False
-                    ),
+                    models.UUIDField(default=syncing.identity.uuid7, editable=False, primary_key=True, serialize=False),
                 ),
                 ("host", models.TextField()),
                 ("pid", models.IntegerField()),
