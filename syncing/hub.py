@@ -342,12 +342,23 @@ _hub: Hub | None = None
 
 
 def running_hub() -> Hub:
-    """The hub of this process, started by its first connection (Daphne has no lifespan events)."""
+    """The hub of this process, started by whoever needs it first (Daphne has no lifespan events)."""
     global _hub
     if _hub is None:
         _hub = Hub()
         _hub.start()
     return _hub
+
+
+def hub_if_running() -> Hub | None:
+    """The hub of this process, if it was started."""
+    return _hub
+
+
+def start_with(reactor: Any) -> None:
+    """Lets the hub begin when Twisted's reactor runs: whether this process can deliver is known before clients come."""
+    if settings.SYNC_ENABLED:
+        reactor.callLater(0, running_hub)
 
 
 def stop_with(reactor: Any) -> None:

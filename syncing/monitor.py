@@ -151,7 +151,7 @@ def of_processes(processes: Iterable[Process], latency: Latency | None, limits: 
     if not processes:
         yield Issue(
             "no_server", "sync", "critical", "No server process follows the log: nothing is delivered.",
-            "Start one: manage.py serve, or Daphne. It follows from its first WebSocket or its first /readyz on.",
+            "Start one: manage.py serve, or Daphne. With SYNC_ENABLED=0 none would follow.",
         )  # fmt: skip
     for process in processes:
         if not process.answered:

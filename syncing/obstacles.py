@@ -54,7 +54,7 @@ LOCK_HOLDERS = """
             ('public.sync_events'::regclass::oid, 1), ('public.sync_checkpoints'::regclass::oid, 2))
 """
 LEAVES = r"""
-    SELECT (regexp_match(pg_get_expr(c.relpartbound, c.oid), '\((\d+)\)'))[1]::int,
+    SELECT (regexp_match(pg_get_expr(c.relpartbound, c.oid), '\(''?(\d+)''?\)'))[1]::int,
         (floor(extract(epoch FROM clock_timestamp()))::bigint / 86400 %% %(slots)s)::int
     FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'public.sync_events'::regclass
 """
