@@ -46,9 +46,7 @@ class ProcessMetrics(Collector):
 
     def _feed(self) -> Iterator[Family]:
         running = hub.hub_if_running()
-        up = GaugeMetricFamily(
-            "claudia_feed_up", "1 while the feed looks at the log as often as it should."
-        )
+        up = GaugeMetricFamily("claudia_feed_up", "1 while the feed looks at the log as often as it should.")
         up.add_metric([], float(running is not None and running.pulse.feed_looks))
         yield up
         if running is not None and running.position is not None:

@@ -30,9 +30,14 @@ from syncing.heartbeats import Process, call_the_roll, online
 from syncing.issues import RELIEF, Health, Issue, Thresholds
 from syncing.latency import Latency, merged
 from syncing.recording import record_metric
+from syncing.statistics import detailed_metrics
 from syncing.upgrades import missing_migrations
+from syncing.usage import usage
 
-__all__ = ["Health", "Issue", "Latency", "Status", "health", "record_metric", "status", "subscribe"]
+__all__ = [
+    "Health", "Issue", "Latency", "Status", "detailed_metrics", "health", "record_metric", "status", "subscribe",
+    "usage",
+]  # fmt: skip
 
 Database = psycopg.Connection[Any]
 
