@@ -24,6 +24,8 @@ COLOURS = {"healthy": "green", "warning": "yellow", "critical": "red"}
 #: More tables, processes and issues than these are only counted.
 MOST_ROWS = 6
 MOST_ISSUES = 4
+#: Characters of a machine's name.
+HOST = 16
 
 
 class Course:
@@ -62,7 +64,7 @@ class Screen:
         status, health = self.status, self.status.health
         head = Table.grid(expand=True)
         head.add_column(no_wrap=True, overflow="ellipsis")
-        head.add_column(justify="right", no_wrap=True)
+        head.add_column(justify="right", no_wrap=True, min_width=8)
         colour = COLOURS[health.status]
         left = Text.assemble(
             ("Claudia ", "bold"), ("● " if status.online else "○ ", "green" if status.online else "red"),
@@ -71,7 +73,7 @@ class Screen:
         )  # fmt: skip
         if width >= 70:
             for part, one in health.parts.items():
-                left.append(f"   {part} ", style="dim")
+                left.append(f"  {part} ", style="dim")
                 left.append("●", style=COLOURS[one.status])
         head.add_row(left, Text(f"{status.checked_at.astimezone():%H:%M:%S}", style="dim"))
         return head
@@ -79,21 +81,21 @@ class Screen:
     def _figures(self, width: int) -> RenderableType:
         status, course, latency = self.status, self.course, self.status.latency
         grid = Table.grid(padding=(0, 2))
-        grid.add_column(style="dim", no_wrap=True)
-        grid.add_column(no_wrap=True, justify="right")
+        grid.add_column(style="dim", no_wrap=True, min_width=9)
+        grid.add_column(no_wrap=True, justify="right", min_width=9)
         grid.add_column(no_wrap=True, overflow="crop")
-        room = max(0, min(KEPT, width - 46))
+        line = max(0, min(KEPT, width - 26))  # what labels, figures and gaps leave
         grid.add_row("latency", milliseconds(latency.p50_ms if latency else None), Text.assemble(
             ("p95 ", "dim"), milliseconds(latency.p95_ms if latency else None), ("  p99 ", "dim"),
-            milliseconds(latency.p99_ms if latency else None), "  ", (sparkline(course.latency, room), "cyan"),
+            milliseconds(latency.p99_ms if latency else None), "  ", (sparkline(course.latency, line - 24), "cyan"),
         ))  # fmt: skip
         grid.add_row(
             "changes", f"{sum(status.changes_per_second.values()):,.1f}/s",
-            Text(sparkline(course.changes, room + 22), style="cyan"),
+            Text(sparkline(course.changes, line), style="cyan"),
         )  # fmt: skip
         grid.add_row(
             "bandwidth", f"{size(status.bandwidth_bytes_per_second)}/s",
-            Text(sparkline(course.bandwidth, room + 22), style="cyan"),
+            Text(sparkline(course.bandwidth, line), style="cyan"),
         )  # fmt: skip
         behind = Text.assemble(("behind ", "dim"), str(status.clients_behind))
         if status.clients_behind:
@@ -120,7 +122,9 @@ class Screen:
                 beat, clients = milliseconds(1000 * (process.seconds or 0)), str(process.figures.get("clients", 0))
             else:
                 beat, clients = Text("silent", style="red"), ""
-            table.add_row(str(process.pid), process.host, beat, clients)
+            # The machine's own name is enough, and what does not fit of it can be spared.
+            host = Text(process.host.partition(".")[0][:HOST], no_wrap=True)
+            table.add_row(str(process.pid), host, beat, clients)
         _rest(table, len(self.status.processes))
         if not self.status.processes:
             table.add_row(Text("none", style="dim"))
