@@ -86,10 +86,10 @@ def codes(report: dict[str, Any]) -> set[str]:
     return {issue["code"] for issue in report["issues"]}
 
 
-def get(server: ServerProcess, path: str, **headers: str) -> tuple[int, str, dict[str, str]]:
+def get(server: ServerProcess, path: str, method: str = "GET", **headers: str) -> tuple[int, str, dict[str, str]]:
     """Status, body and headers (in small letters) of an answer."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    request = urllib.request.Request(server.origin + path, headers=named)
+    request = urllib.request.Request(server.origin + path, headers=named, method=method)
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return answer.status, answer.read().decode(), {k.lower(): v for k, v in answer.headers.items()}
