@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from channels.exceptions import StopConsumer
 from django.conf import settings
 
 from syncing import frames
+from syncing.client_metrics import ClientMetrics
 from syncing.connections import Connection, State
 from syncing.declarations import declaration_of
 from syncing.exceptions import (
@@ -48,7 +50,6 @@ VERSION = "1"
 class SyncConsumer(AsyncConsumer):
     """One client, from its handshake to its end."""
 
-    channel_layer_alias = ""  # a connection needs no channel of its own: the hub writes to its link
     authenticator: Authenticator
     #: With which the client, or what lies between, closed.
     code: int | None = None
@@ -59,14 +60,21 @@ class SyncConsumer(AsyncConsumer):
         self.link: ServerLink | QueueLink
         self._bucket = Bucket(settings.SYNC_FRAMES_PER_SECOND, burst=2 * settings.SYNC_FRAMES_PER_SECOND)
         self._patience = Bucket(1, burst=PATIENCE)
+        self._measured = ClientMetrics()
         self._deadline: asyncio.TimerHandle | None = None
         self._opened_at = 0.0
         self._received = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """However it ends: Daphne cancels what takes too long, and everything when it stops."""
+        """One message after the other. However it ends: Daphne cancels what takes too long, and all when it stops.
+
+        Without Channels' own loop, which makes a task for each message, so as to listen to a channel layer as well.
+        """
+        self.scope, self.base_send = scope, send
         try:
-            await super().__call__(scope, receive, send)
+            with suppress(StopConsumer):
+                while True:
+                    await self.dispatch(await receive())
         finally:
             self.left()
 
@@ -322,8 +330,12 @@ class SyncConsumer(AsyncConsumer):
         self.hub.pulse.watch.end(self.known)
 
     async def on_metric(self, frame: frames.Metric) -> None:
-        """Not yet."""
-        self.tell(Unavailable("This server does not record metrics yet."), frame.name)
+        """A value that the client measured. Refused by its name, if it is not in order or there are too many."""
+        try:
+            if wait := self._measured.record(frame):
+                self.tell(RateLimited(), frame.name, round(wait, 3))
+        except SyncError as error:
+            self.tell(error, frame.name)
 
     @property
     def known(self) -> Connection:

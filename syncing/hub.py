@@ -27,6 +27,7 @@ from syncing.listener import Feed
 from syncing.live import Live
 from syncing.log import Checkpoint, Step
 from syncing.matching import Unreadable
+from syncing.measuring import CLIENTS, FELL_BEHIND, OPENED, note_lags, note_resets, note_step
 from syncing.packets import Packet
 from syncing.past import PastReader
 from syncing.pulse import Pulse
@@ -48,6 +49,8 @@ QUIET = 50.0
 TOO_SLOW = 30.0
 TICK = 5.0
 THIN_EVERY = 60.0
+Changes = Mapping[tuple[Shape, str], list[bytes]]
+Special = Mapping[Connection, StepFrames]
 
 
 class Hub:
@@ -120,6 +123,8 @@ class Hub:
         Who was deactivated or revoked in between was not yet here to be closed: asked again.
         """
         self.connections.add(connection)
+        OPENED.add()
+        CLIENTS.set(len(self.connections))
         self.by_user[connection.user].add(connection)
         self.clients.note(connection, "")
         self.rights.check(connection, since=since)
@@ -131,6 +136,7 @@ class Hub:
         self.clients.note(connection, str(position.cursor) if position else "")
         self.leave(connection)
         self.connections.discard(connection)
+        CLIENTS.set(len(self.connections))
         self.rounds.forget(connection)
         self.coverage.forget(connection)
         if connection.staging:
@@ -183,11 +189,12 @@ class Hub:
         step = self.pulse.feel(step)
         past = Past(self.past.decoded(step.batch.events), step.batch.resets)
         self.rounds.append(step, past)
-        if before is not None and self.connections:
-            self._tell(step, past, before)
+        told = before is not None and bool(self.connections) and self._tell(step, past, before)
+        note_step(step, self.tables, told=told)
         self.coverage.moved()
 
-    def _tell(self, step: Step, past: Past, before: Checkpoint) -> None:
+    def _tell(self, step: Step, past: Past, before: Checkpoint) -> bool:
+        """Whether it told anybody."""
         special: dict[Connection, StepFrames] = defaultdict(lambda: StepFrames(step.end.cursor))
         resets = set(past.resets)
         try:
@@ -199,7 +206,7 @@ class Hub:
         changes = self.live.match(past.events, resets)
         for connection, handles in self._restage(resets):
             special[connection].staging.extend(handles)
-        self._send(step.end, changes, special, before)
+        return self._send(step.end, changes, special, before)
 
     def _move_access(self, past: Past) -> Iterable[tuple[Connection, frozenset[str]]]:
         """Moves the grants on; gives the live connections that lose scopes, and which."""
@@ -222,6 +229,7 @@ class Hub:
         if not resets:
             return []
         tables = {self.tables[table] for table in resets if table in self.tables}
+        note_resets(tables)
         if everything := bool(resets & self.granting):
             # Who may read what is unknown until the grants are read again.
             self.access.forget_all()
@@ -241,13 +249,7 @@ class Hub:
                 self.rounds.want(connection)
         return told
 
-    def _send(
-        self,
-        end: Checkpoint,
-        changes: Mapping[tuple[Shape, str], list[bytes]],
-        special: Mapping[Connection, StepFrames],
-        before: Checkpoint,
-    ) -> None:
+    def _send(self, end: Checkpoint, changes: Changes, special: Special, before: Checkpoint) -> bool:
         """Connections that are told the same share packets; none is shared between different scopes' parts."""
         told: dict[Connection, tuple[int, ...]] = dict.fromkeys(special, ())
         parts: list[list[bytes]] = []
@@ -270,6 +272,7 @@ class Hub:
                 if alone is None:
                     shared[pairs] = packets
             connection.write(*packets)
+        return bool(told)
 
     async def open_round(self) -> SnapshotRound | None:
         """Readers for those who wait."""
@@ -294,6 +297,7 @@ class Hub:
         What this step would have told (of lost scopes, of staging), the client does not know.
         """
         self.leave(connection)
+        FELL_BEHIND.add()
         connection.position = before
         if step is not None:
             connection.held |= frozenset(step.lost)
@@ -318,6 +322,7 @@ class Hub:
         while True:
             await asyncio.sleep(TICK)
             now = time.monotonic()
+            note_lags(self.connections, self.rounds.needs, now)
             for connection in list(self.connections):
                 expires_at = connection.identity.expires_at
                 if connection.stuck_for(now) > TOO_SLOW:

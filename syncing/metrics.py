@@ -10,7 +10,7 @@ Names of the engine's own are in `instruments`; others may be recorded by `recor
 clients. `recording` writes what is `take`n to the database every few seconds. To look at it in this process:
 
     metrics.collect()                                      # everything since the process began, for Prometheus
-    metrics.counter("bytes_sent").last(60)                 # a number
+    metrics.last("bytes_sent", 60)                         # a number, over all labels
     metrics.distribution("delivery_seconds").last(60).quantile(0.99)
     metrics.total("changes")                               # over all labels
 """
@@ -21,7 +21,7 @@ import logging
 import threading
 import time
 from collections import Counter as Numbers
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -80,6 +80,8 @@ class Metrics:
         self._made: Numbers[bool] = Numbers()
         self._lock = threading.Lock()
         self._warned = False
+        self._probes: list[Callable[[], None]] = []
+        self._probing = threading.Lock()
         self._taken_at = time.monotonic()
 
     # -- recording ---------------------------------------------------------------------------------------------------
@@ -108,6 +110,19 @@ class Metrics:
     def distribution(self, name: str, **labels: object) -> Distribution:
         """The handle of a distribution, to be kept."""
         return self._find(Distribution, Kind.DISTRIBUTION, name, "", labels)
+
+    def level(self, name: str, **labels: object) -> Gauge:
+        """The handle of a gauge, to be kept."""
+        return self._find(Gauge, Kind.GAUGE, name, "", labels)
+
+    def add_probe(self, probe: Callable[[], None]) -> None:
+        """`probe` is called, from whichever thread, before somebody looks: for what is counted elsewhere anyway."""
+        self._probes.append(probe)
+
+    def _probe(self) -> None:
+        with self._probing:
+            for probe in self._probes:
+                probe()
 
     def _find(
         self,
@@ -148,11 +163,13 @@ class Metrics:
 
     def collect(self) -> Iterator[Total]:
         """Every series, with what it came to since the process began."""
+        self._probe()
         for key, series in list(self._series.items()):
             yield Total(key, series.value if isinstance(series, Gauge) else series.total())
 
     def total(self, name: str) -> float:
         """What the counters of this name, or the gauges, come to over all labels."""
+        self._probe()
         found = [one for key, one in list(self._series.items()) if key.name == name]
         return sum(
             one.value if isinstance(one, Gauge) else one.total() for one in found if not isinstance(one, Distribution)
@@ -160,6 +177,7 @@ class Metrics:
 
     def last(self, name: str, seconds: float = 60) -> float:
         """What the counters of this name counted, over all labels, in about the last so many seconds."""
+        self._probe()
         found = [one for key, one in list(self._series.items()) if key.name == name]
         return sum(one.last(seconds) for one in found if isinstance(one, Counter))
 
@@ -169,6 +187,7 @@ class Metrics:
         Nothing, if there is only what idles on a server where nothing happens, unless it has waited for long, or is
         asked for by `idle_too`: a quiet server should write nothing.
         """
+        self._probe()
         waiting = [one for one in list(self._series.values()) if one.waits]
         now = time.monotonic()
         seconds = now - self._taken_at

@@ -47,7 +47,7 @@ def prune(older_than: timedelta, *, stop: Callable[[], bool] = lambda: False) ->
 
 def _oldest(before: datetime) -> datetime | None:
     """The beginning of what began first. A query for each span, since that is how the index begins."""
-    firsts = []
+    firsts: list[datetime] = []
     for span in SyncMetric.Span.values:
         rows = SyncMetric.objects.filter(span=span, starts_at__lt=before).order_by("starts_at")
         firsts += rows.values_list("starts_at", flat=True)[:1]
