@@ -20,8 +20,8 @@ from tests.feeds import add, connected, following
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LIMITS = Thresholds(
-    latency_ms=1000, lag_seconds=10, pending_events=1000, conflicts=100, transaction_seconds=3600, disk_free_percent=0.1,
-    connections_percent=100,
+    latency_ms=1000, lag_seconds=10, pending_events=1000, conflicts=100, transaction_seconds=3600,
+    disk_free_percent=0.1, connections_percent=100,
 )  # fmt: skip
 
 
@@ -97,7 +97,8 @@ def test_a_missing_leaf_is_urgent_if_its_day_is_near() -> None:
 def test_a_capture_trigger_that_is_off_is_told() -> None:
     with session("surgeon", autocommit=True) as database:
         name = database.execute(
-            "SELECT tgname FROM pg_trigger WHERE tgrelid = 'messages'::regclass AND tgname LIKE 'pgtrigger_aa_capture_u%'"
+            "SELECT tgname FROM pg_trigger WHERE tgrelid = 'messages'::regclass"
+            " AND tgname LIKE 'pgtrigger_aa_capture_u%'"
         ).fetchone()
         assert name is not None
         for state in ("DISABLE", "ENABLE"):  # enabled, but not for a session that replicates

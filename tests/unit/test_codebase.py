@@ -31,9 +31,9 @@ MADE = (".venv", ".local", ".env")
 CODED_SUFFIXES = (".py", ".js", ".json", ".md", ".toml", ".txt", ".sql", ".svg", ".example", ".css", ".html")
 #: Pure modules, and so those of which the contract "pure" must speak.
 PURE = {
-    "alignment", "conditions", "containment", "cursor", "diffs", "equality", "exceptions", "filters", "frames", "issues",
-    "log", "lookups", "matching", "merge", "packets", "protocol", "rates", "recent", "reconcile", "shapes", "sketch",
-    "steps", "values",
+    "alignment", "conditions", "containment", "cursor", "diffs", "equality", "exceptions", "filters", "frames",
+    "issues", "log", "lookups", "matching", "merge", "packets", "protocol", "rates", "recent", "reconcile", "shapes",
+    "sketch", "steps", "values",
 }  # fmt: skip
 
 
