@@ -105,8 +105,10 @@ def observe() -> tuple[Status, list[Issue]]:
     known: dict[str, Any] = {}
     try:
         with brief_connection() as database:
-            issues.extend(missing_migrations(database))
-            issues.extend(obstacles.find(database, limits))
+            behind = list(missing_migrations(database))
+            found = obstacles.find(database, limits)
+            # What the database lacks cannot be looked at: that is told once.
+            issues.extend(behind + [issue for issue in found if not (behind and issue.code == "unchecked")])
             if disk := disks.data_disk(database):
                 issues.extend(disks.fullness(disk, limits))
             known = _known(database)

@@ -57,7 +57,6 @@ def test_all_is_well_with_a_server_that_follows_the_log(place: Site) -> None:
 
 async def test_a_feed_that_is_stuck_is_offline_whatever_else_answers(place: Site, boss: Person) -> None:
     async with client(place.servers[0], boss) as one:
-        await one.hello()
         await statuses(one)
         (backend,) = feeds(place)
         with frozen(backend):
@@ -77,7 +76,6 @@ async def test_a_frozen_holder_of_the_gate_is_named(place: Site, boss: Person) -
         holder.execute("SELECT pg_advisory_lock('sync_events'::regclass::oid::int, 1)")
         pid = holder.info.backend_pid
         async with client(place.servers[0], boss) as one:
-            await one.hello()
             await statuses(one)
             frame = await shows(one, lambda frame: "gate_frozen" in found_in(frame), "the holder is named")
             assert f"Backend {pid} (frozen reader) holds the gate" in " ".join(frame["health"]["issues"])
@@ -89,7 +87,6 @@ async def test_a_frozen_holder_of_the_gate_is_named(place: Site, boss: Person) -
 
 async def test_a_feed_that_is_frozen_while_it_holds_the_gate_is_named(place: Site, boss: Person) -> None:
     async with client(place.servers[0], boss) as one:
-        await one.hello()
         await statuses(one)
 
         def held() -> int | None:
@@ -117,7 +114,6 @@ async def test_an_old_transaction_is_named_with_its_query_to_staff_only(place: S
         writer.execute("UPDATE users SET name = name || '.' WHERE id = %s", [boss.id])
         writer.execute(QUERY)
         async with client(place.servers[0], boss) as one:
-            await one.hello()
             await statuses(one)
             frame = await shows(one, lambda frame: "old_transaction" in found_in(frame), "the transaction is named")
             detail = next(d for d in frame["health"]["details"] if d["code"] == "old_transaction")
@@ -161,8 +157,6 @@ async def test_clients_that_do_not_read_are_told(place: Site, boss: Person) -> N
     server = place.serve(MONITORING_INTERVAL="1", ALERT_LAG_SECONDS="0.5", ALERT_SECONDS="0")
     project = place.project(slow)
     async with client(server, reader) as one, client(server, slow, max_queue=1) as two:
-        await one.hello()
-        await two.hello()
         await two.subscribe(p="projects")
         two.socket.transport.pause_reading()
         await statuses(one)
@@ -186,7 +180,7 @@ async def test_clients_that_do_not_read_are_told(place: Site, boss: Person) -> N
 async def test_a_process_that_was_killed_is_missed_by_nobody_who_sees_that_it_is_gone(place: Site) -> None:
     other = place.serve(MONITORING_INTERVAL="1")
     until(lambda: get(other, "/readyz")[0] == 200, "the other server is ready")
-    assert len(place.sql("SELECT FROM sync_processes")) == 2
+    assert len(place.sql("SELECT pid FROM sync_processes")) == 2
     other.stop(signal.SIGKILL)
     until(lambda: len(feeds(place)) == 1, "its backend has ended")
     code, report = healthcheck(place.servers[0])
@@ -204,7 +198,7 @@ def test_a_process_that_hangs_is_missed(place: Site) -> None:
     until(lambda: healthcheck(place.servers[0])[0] == 0, "it answers again")
     # One that ends in good order says so.
     other.stop()
-    assert len(place.sql("SELECT FROM sync_processes")) == 1
+    assert len(place.sql("SELECT pid FROM sync_processes")) == 1
 
 
 def test_a_database_that_is_down_is_told_and_the_server_recovers_by_itself(place: Site, server_url: str) -> None:

@@ -35,9 +35,7 @@ def heartbeats(place: Site) -> int:
 
 
 async def test_staff_see_the_whole_system(place: Site, boss: Person) -> None:
-    async with client(place.servers[0], boss) as one, client(place.servers[0], place.person("eve")) as two:
-        await one.hello()
-        await two.hello()
+    async with client(place.servers[0], boss) as one, client(place.servers[0], place.person("eve")):
         await statuses(one)
         frame = await shows(one, lambda frame: frame["clients"] == 2, "both clients")
         assert frame["online"]
@@ -53,9 +51,7 @@ async def test_staff_see_the_whole_system(place: Site, boss: Person) -> None:
 
 async def test_a_server_shows_the_clients_of_all_servers(place: Site, boss: Person) -> None:
     other = place.serve(MONITORING_INTERVAL="1")
-    async with client(place.servers[0], boss) as one, client(other, place.person("eve")) as two:
-        await one.hello()
-        await two.hello()
+    async with client(place.servers[0], boss) as one, client(other, place.person("eve")):
         await statuses(one)
         frame = await shows(one, lambda frame: frame["clients"] == 2, "both clients")
         assert sorted(process["clients"] for process in frame["processes"]) == [1, 1]
@@ -71,8 +67,6 @@ async def test_everybody_else_sees_their_own_connection_only(place: Site, boss: 
     with psycopg.connect(place.database_url, application_name="secretly") as writer:
         writer.execute("UPDATE users SET name = name || '.' WHERE id = %s", [boss.id])
         async with client(place.servers[0], eve) as one, client(place.servers[0], boss) as two:
-            await one.hello()
-            await two.hello()
             await statuses(one)
             await statuses(two)
             await shows(two, lambda frame: "old_transaction" in found_in(frame), "staff see the transaction")
@@ -88,7 +82,6 @@ async def test_everybody_else_sees_their_own_connection_only(place: Site, boss: 
 async def test_who_is_no_longer_staff_sees_no_more_than_others(place: Site) -> None:
     person = staff(place, "former")
     async with client(place.servers[0], person) as one:
-        await one.hello()
         await statuses(one)
         await shows(one, lambda frame: "processes" in frame, "the whole system")
         place.update("users", person.id, is_staff=False)
@@ -101,7 +94,6 @@ async def test_a_change_of_health_is_told_at_once(place: Site) -> None:
     # Every ten minutes, unless something changes.
     server = place.serve(MONITORING_INTERVAL="600", ALERT_SECONDS="0.5")
     async with client(server, staff(place, "patient")) as one:
-        await one.hello()
         await statuses(one)
         await until_soon(lambda: "processes" in latest(one), "the whole system")
         assert latest(one)["online"]
@@ -115,7 +107,6 @@ async def test_a_change_of_health_is_told_at_once(place: Site) -> None:
 async def test_nobody_watches_and_nothing_is_computed(place: Site, boss: Person) -> None:
     server = place.serve(MONITORING_INTERVAL="1", ALERT_SECONDS="0")
     async with client(server, boss) as one:
-        await one.hello()
         await statuses(one)
         await shows(one, lambda frame: True, "another status")
         await one.send("unwatch", topic="status")
@@ -143,7 +134,6 @@ async def test_one_computation_serves_all_who_watch(place: Site) -> None:
         client(server, people[3]) as d,
     ):
         for one in (a, b, c, d):
-            await one.hello()
             await statuses(one)
             await until_soon(lambda one=one: "processes" in latest(one), "the whole system")
         before, seen = heartbeats(place), len(d.since(0, "status"))
@@ -158,7 +148,6 @@ async def test_one_computation_serves_all_who_watch(place: Site) -> None:
 
 async def test_what_cannot_be_watched_is_refused(place: Site, boss: Person) -> None:
     async with client(place.servers[0], boss) as one:
-        await one.hello()
         error = await one.refused("watch", topic="everything")
         assert (error["code"], error["ref"]) == ("bad_frame", "everything")
         await one.send("unwatch", topic="everything")

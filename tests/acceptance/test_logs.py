@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.browser import HASH, PASSWORD
+from tests.acceptance.client import Client
 from tests.acceptance.monitored import get, monitored, until, until_soon
 from tests.acceptance.mutations import insert, update
 from tests.acceptance.people import client
@@ -41,7 +42,6 @@ def entries(server: ServerProcess, message: str = "") -> list[dict[str, Any]]:
 async def test_a_connection_has_one_line_with_its_figures(place: Site, server: ServerProcess) -> None:
     alice = place.person("alice")
     async with client(server, alice) as one:
-        await one.hello()
         await one.subscribe(a="projects", b="sessions")
         await one.ping()
         frames, size = len(one.texts), sum(len(text.encode()) for text in one.texts)
@@ -59,9 +59,9 @@ async def test_a_connection_has_one_line_with_its_figures(place: Site, server: S
 
 
 async def test_the_line_tells_with_which_code_we_closed(server: ServerProcess) -> None:
-    async with client(server, None) as one:  # type: ignore[arg-type]
-        await one.send_raw("not JSON")
-        assert await one.closed() == 4400
+    one = await Client(server.url).open()
+    await one.send_raw("not JSON")
+    assert await one.closed() == 4400
     (life,) = await until_soon(
         lambda: [entry for entry in entries(server, "a connection ended") if entry["code"] == 4400], "the line"
     )
@@ -84,7 +84,6 @@ async def test_a_mutation_that_fails_in_the_server_is_named(place: Site, server:
     try:
         wanted = insert("memory", key="k", type="user_preference", user_id=alice.id, summary=CONTENT)
         async with client(server, alice) as one:
-            await one.hello()
             at = await one.mutate(wanted)
             assert (await one.next("error", after=at))["ref"] == wanted["id"]
     finally:
@@ -102,7 +101,6 @@ async def test_nothing_secret_and_no_contents_of_rows(place: Site, server: Serve
     session = place.session(alice, project, title=CONTENT)
     place.message(session, CONTENT)
     async with client(server, alice) as one:
-        await one.hello()
         await one.subscribe(projects={"table": "projects", "where": {"name": CONTENT}}, messages="messages")
         row = one.rows("messages").popitem()[1]
         # Accepted, refused for what it says, refused by a unique rule, in conflict, unreadable.
@@ -125,12 +123,12 @@ async def test_nothing_secret_and_no_contents_of_rows(place: Site, server: Serve
         await one.send("subscribe", subscriptions=[{"id": "x", "table": "projects", "where": {"nosuch": CONTENT}}])
         await one.send("token", token=alice.token)
         await one.ping()
-    async with client(server, alice, installation=one.installation) as two:
-        await two.send_raw('{"type":"' + CONTENT + '"}')
-        await two.closed()
-    async with client(server, alice) as three:
-        await three.send("hello", client=three.installation, token="claudia_" + CONTENT)
-        assert await three.closed() == 4401
+    two = await Client(server.url).open()
+    await two.send_raw('{"type":"' + CONTENT + '"}')
+    assert await two.closed() == 4400
+    three = await Client(server.url).open()
+    await three.send("hello", client=three.installation, token="claudia_" + CONTENT)
+    assert await three.closed() == 4401
     # Requests: a login that fails, one that works, a page with a secret in its address.
     get(server, f"/login/?next=/{CONTENT}", Cookie=f"sessionid={CONTENT}")
     get(server, "/metrics", Authorization=f"Bearer {CONTENT}")

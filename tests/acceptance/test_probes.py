@@ -109,7 +109,6 @@ async def exercise(place: Site, server: ServerProcess) -> None:
     alice = place.person("alice")
     project = place.project(alice)
     async with client(server, alice) as one:
-        await one.hello()
         await one.subscribe(projects="projects", sessions="sessions")
         session = place.session(alice, project)
         await one.shows("sessions", session)
