@@ -4,8 +4,8 @@ An issue becomes an alert when it is there twice in a row (at once if it is crit
 in a row, where being less than a fifth below its threshold is not being absent. Open alerts stand in `sync_alerts`: of
 all processes that see it, the one that inserts or deletes the row announces it, by a signal and a line in the log.
 
-Looking costs a heartbeat and some queries. So it is only done where something happened since the last look, where an
-alert is open, or where this process sees by itself that something is wrong: a quiet system stays quiet.
+Looking costs a heartbeat and some queries. So it is only done where something happened since the last look or still
+does, where an alert is open, or where this process sees by itself that something is wrong: a quiet system stays quiet.
 """
 
 from __future__ import annotations
@@ -123,7 +123,9 @@ class Alerts:
                     await self._look()
 
     def _is_due(self) -> bool:
-        return bool(self._open or self._unreachable) or self._looked_at_news != self._pulse.news
+        # A feed that cannot fall asleep waits for a transaction that has written and does not end.
+        happened = self._looked_at_news != self._pulse.news or not self._pulse.feed_sleeps
+        return happened or bool(self._open or self._unreachable)
 
     async def _look(self) -> None:
         self._looked_at_news = self._pulse.news

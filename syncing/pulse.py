@@ -123,6 +123,11 @@ class Pulse:
         late = max(STUCK_AFTER, 3 * feed.poll_seconds)
         return not feed.poll_seconds or time.monotonic() - feed.alive_at < late
 
+    @property
+    def feed_sleeps(self) -> bool:
+        """Whether the feed waits for pokes: nothing is new, and no transaction that has written is open."""
+        return self._hub.feed.asleep
+
     async def _answer(self) -> None:
         try:
             while (checkpoint := self._heard) is not None:

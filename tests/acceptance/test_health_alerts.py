@@ -87,16 +87,25 @@ def open_alerts(place: Site) -> set[str]:
     return {code for (code,) in place.sql("SELECT code FROM sync_alerts")}
 
 
+def expect(place: Site, codes: set[str]) -> None:
+    """Returns when exactly these alerts are open."""
+    try:
+        until(lambda: open_alerts(place) == codes, "")
+    except AssertionError:
+        logged = "".join(line for server in place.servers for line in server.output)
+        raise AssertionError(f"open are {open_alerts(place)}, not {codes}:\n{logged}") from None
+
+
 def test_a_thing_is_told_once_when_it_begins_and_once_when_it_is_over(place: Site, hook: Hook) -> None:
     owner = place.person("owner")
     with psycopg.connect(place.database_url, application_name="nightly import") as writer:
         writer.execute("UPDATE users SET name = 'a name nobody may read' WHERE id = %s", [owner.id])
         # Something must happen, or nobody looks.
         place.session(owner)
-        until(lambda: open_alerts(place) == {"old_transaction"}, "the alert is open")
+        expect(place, {"old_transaction"})
         until(lambda: hook.told, "the webhook took it at the third attempt")
         writer.rollback()
-    until(lambda: not open_alerts(place), "the alert is over")
+    expect(place, set())
     until(lambda: len(hook.told) == 2, "the webhook was told of the end")
 
     raised, cleared = hook.told
@@ -132,9 +141,9 @@ def test_a_webhook_that_is_gone_is_in_nobodys_way(place: Site, hook: Hook) -> No
     with psycopg.connect(place.database_url, application_name="another import") as writer:
         writer.execute("UPDATE users SET name = name || '.' WHERE id = %s", [owner.id])
         place.session(owner)
-        until(lambda: open_alerts(place) == {"old_transaction"}, "the alert is open")
+        expect(place, {"old_transaction"})
         writer.rollback()
-    until(lambda: not open_alerts(place), "the alert is over, although nobody took the notice")
+    expect(place, set())  # although nobody took the notice
     assert len(lines(place, "alert: A transaction of another import")) == 1
     # SIGTERM does not wait for notices either.
     assert place.servers[1].stop() == 0
