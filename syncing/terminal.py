@@ -151,11 +151,12 @@ class Screen:
 
 
 def _issue(issue: Issue) -> RenderableType:
-    text = Text.assemble(("▲ ", COLOURS[issue.severity]), issue.message)
+    lines = Table.grid(padding=(0, 1, 0, 0))
+    lines.add_row(Text("▲", style=COLOURS[issue.severity]), issue.message)
     if issue.detail:
-        text.append(f"\n  {issue.detail}", style="dim")
-    text.append(f"\n  {issue.recommendation}", style="dim")
-    return text
+        lines.add_row("", Text(issue.detail, style="dim"))
+    lines.add_row("", Text(issue.recommendation, style="dim"))
+    return lines
 
 
 def plain_table(*columns: str) -> Table:
