@@ -83,7 +83,7 @@ class JsonLineFormatter(JsonFormatter):
 
     def formatException(self, ei: Any) -> str:
         """The traceback, without values of rows."""
-        return withheld(super().formatException(ei))
+        return withheld(str(logging.Formatter.formatException(self, ei)))
 
 
 def configuration(format_: str, level: str) -> dict[str, Any]:

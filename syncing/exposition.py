@@ -82,12 +82,13 @@ def family(kind: Kind, name: str, totals: list[Total]) -> Family:
 
 def add(made: Family, labels: list[str], value: float | Sketch) -> None:
     """A series."""
-    if not isinstance(value, Sketch):
-        made.add_metric(labels, value)  # type: ignore[call-arg]
-    elif isinstance(made, HistogramMetricFamily):
-        made.add_metric(labels, list(buckets(value)), value.total)
-    elif isinstance(made, SummaryMetricFamily):
-        made.add_metric(labels, value.count, value.total)
+    if isinstance(value, Sketch):
+        if isinstance(made, HistogramMetricFamily):
+            made.add_metric(labels, list(buckets(value)), value.total)
+        elif isinstance(made, SummaryMetricFamily):
+            made.add_metric(labels, value.count, value.total)
+    elif isinstance(made, CounterMetricFamily | GaugeMetricFamily):
+        made.add_metric(labels, value)
 
 
 def buckets(sketch: Sketch) -> Iterator[tuple[str, float]]:

@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import time
-from collections import Counter
+from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +151,7 @@ class Pulse:
 
 def changes_per_second() -> dict[str, float]:
     """By table, over the last minute, of those whose checkpoints this process took."""
-    found: Counter[str] = Counter()
+    found: dict[str, float] = defaultdict(float)
     for total in metrics.collect():
         if total.key.name == "changes":
             labels = dict(total.key.labels)

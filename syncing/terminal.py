@@ -118,6 +118,7 @@ class Screen:
     def _processes(self) -> RenderableType:
         table = plain_table("process", "host", ">heartbeat", ">clients")
         for process in self.status.processes[:MOST_ROWS]:
+            beat: str | Text
             if process.answered:
                 beat, clients = milliseconds(1000 * (process.seconds or 0)), str(process.figures.get("clients", 0))
             else:
