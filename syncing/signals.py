@@ -18,6 +18,10 @@ conflict_resolved = Signal()
 canary_agreed = Signal()
 #: … or is not: all of `canary.Verdict` (table, shape, rows, scopes, missing, extra, differing, ids)
 canary_differed = Signal()
+#: alert (see `alerts.Alert`), when something begins to be wrong, or gets worse
+alert_raised = Signal()
+#: alert, when it is over
+alert_cleared = Signal()
 
 
 def announce(signal: Signal, sender: type[Any], **facts: Any) -> None:
