@@ -72,6 +72,7 @@ class Hub:
         self.clients = ClientLog()
         self.pulse = Pulse(self)
         self.connections: set[Connection] = set()
+        self._present = 0  # of them, without canaries
         self.by_user: dict[str, set[Connection]] = defaultdict(set)
         self._tasks: set[asyncio.Task[Any]] = set()
         self.rights = Rights(self)
@@ -126,8 +127,9 @@ class Hub:
         Who was deactivated or revoked in between was not yet here to be closed: asked again.
         """
         self.connections.add(connection)
-        OPENED.add()
-        CLIENTS.set(len(self.connections))
+        if not connection.inner:
+            OPENED.add()
+            self._count(1)
         self.by_user[connection.user].add(connection)
         self.clients.note(connection, "")
         self.rights.check(connection, since=since)
@@ -139,7 +141,8 @@ class Hub:
         self.clients.note(connection, str(position.cursor) if position else "")
         self.leave(connection)
         self.connections.discard(connection)
-        CLIENTS.set(len(self.connections))
+        if not connection.inner:
+            self._count(-1)
         self.rounds.forget(connection)
         self.coverage.forget(connection)
         if connection.staging:
@@ -149,6 +152,10 @@ class Hub:
         if not users:
             del self.by_user[connection.user]
             self.access.forget(connection.user)
+
+    def _count(self, more: int) -> None:
+        self._present += more
+        CLIENTS.set(self._present)
 
     def follow(self, connection: Connection, shape: Shape, subscription: str, *, resume: bool) -> Following:
         """A subscription; the shape is staged, or resumed, unless the connection follows it already."""
