@@ -16,3 +16,4 @@ class SyncingConfig(AppConfig):
         autodiscover_modules("sync")
         import_module("syncing.checks")
         import_module("syncing.measuring")
+        import_module("syncing.notices").connect()

@@ -99,6 +99,10 @@ class Line:
             logger.exception("the answer to a mutation could not be told")
         wish.ended.set()
 
+    def named(self, wish: Wish) -> dict[str, object]:
+        """For the log: whose it was, and the id of the first mutation that was asked for."""
+        return {"mutation": wish.asked[0].id, "client": self.client, "user": self.user}
+
     def refuse(self, wish: Wish, error: SyncError) -> None:
         """Tells that it has no answer, and why."""
         self.end(wish, [(one.id, error) for one in wish.asked])
@@ -189,12 +193,14 @@ class Intake:
         try:
             answers = await self.in_thread(wish.work)
         except Unavailable as unavailable:
-            logger.warning("mutations cannot be applied now: %s", unavailable.__cause__ or unavailable)
+            logger.warning(
+                "mutations cannot be applied now: %s", unavailable.__cause__ or unavailable, extra=line.named(wish)
+            )
             behind, line.wishes = line.wishes, deque()
             for refused in (wish, *behind):
                 line.refuse(refused, Unavailable())
         except Exception:
-            logger.exception("a mutation could not be applied")
+            logger.exception("a mutation could not be applied", extra=line.named(wish))
             line.refuse(wish, SyncError("The server failed to apply this mutation; it was reported."))
         else:
             line.end(wish, [(answer.result.id, answer) for answer in answers])

@@ -37,6 +37,7 @@ from syncing.questions import (
     QUESTIONS,
     READ,
     ROLLBACK,
+    SESSION,
     STAY_AWAKE,
     TABLES,
     TAKE,
@@ -53,16 +54,6 @@ HOT_FOR = 0.01
 LONGEST_BACKOFF = 1.0
 #: A checkpoint lock that one backend holds this long belongs to a frozen reader.
 FROZEN_AFTER = 5.0
-SESSION = {
-    "synchronous_commit": "on",  # a checkpoint makes durable what it lets out
-    # To plan over the ring costs twice as much as to read from it: plans are made once, and must be those by index.
-    "plan_cache_mode": "force_generic_plan",
-    "enable_seqscan": "off",
-    "enable_bitmapscan": "off",
-    "idle_in_transaction_session_timeout": "2s",
-    "tcp_user_timeout": "3s",
-    "default_transaction_isolation": "read\\ committed",
-}
 
 
 class Feed:
@@ -74,6 +65,7 @@ class Feed:
         self.batch_size = batch_size
         self.position: Checkpoint | None = None
         self.alive_at = 0.0
+        self.asleep = False
         self._start = ""  # a snapshot since whose predecessor nothing was logged: where the next batch begins
         self._seen = ""  # the database's snapshot at the last look
         self._newest = 0  # the newest checkpoint at that time
@@ -154,9 +146,11 @@ class Feed:
 
     async def _follow(self) -> None:
         while True:
+            self.asleep = False
             await self._walk_hot()
             if await self._walk_idle():
                 # Nothing is held and nothing asked until a poke, a wake or the slow poll finds something.
+                self.asleep = True
                 await self._sleep(self.poll_seconds or None)
                 while not await self._advance():
                     await self._sleep(self.poll_seconds or None)
@@ -218,6 +212,11 @@ class Feed:
         self._oldest_running = int(oldest or 0)
         self._gate_held = self._gate_held or held == "t"
         self.alive_at = time.monotonic()
+
+    @property
+    def backend(self) -> int | None:
+        """The pid of its backend, while it is connected."""
+        return self._connection.info.backend_pid if self._connection else None
 
     @property
     def connection(self) -> psycopg.AsyncConnection[Any]:

@@ -255,6 +255,47 @@ class SyncConflict(SyncedModel):
         return f"{self.get_type_display()}: {self.table_name} {self.row_id}"
 
 
+class SyncProcess(models.Model):
+    """A server process: where it runs, and what it said when it last answered a heartbeat.
+
+    snapshot: of the checkpoint up to which its feed had read by then. figures: see `pulse`. missed_at: since when
+    somebody waits for an answer in vain, NULL while it answers.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    host = models.TextField()
+    pid = models.IntegerField()
+    backend_pid = models.IntegerField(null=True)
+    started_at = models.DateTimeField(db_default=Now())
+    answered_at = models.DateTimeField(null=True)
+    missed_at = models.DateTimeField(null=True)
+    snapshot = models.TextField(db_default="")
+    figures = models.JSONField(db_default={})
+
+    class Meta:
+        db_table = "sync_processes"
+
+    def __str__(self) -> str:
+        return f"{self.pid} on {self.host}"
+
+
+class SyncAlert(models.Model):
+    """What is wrong now, as it was told when it began. Whoever inserts or deletes the row announces it."""
+
+    key = models.TextField(primary_key=True)
+    code = models.TextField()
+    part = models.TextField()
+    severity = models.TextField()
+    message = models.TextField()
+    raised_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "sync_alerts"
+
+    def __str__(self) -> str:
+        return self.message
+
+
 class SyncMetric(models.Model):
     """What one process measured in one window of time, by metric and labels; or, rolled up, all of them in an hour.
 
