@@ -22,7 +22,7 @@ from syncing import log
 from syncing.audience import Audience
 from syncing.continuity import one_row, recognise_cluster, still_there, terminate_frozen
 from syncing.databases import conninfo
-from syncing.log import Batch, Checkpoint, Step
+from syncing.log import Batch, Checkpoint, Moment, Step, Taken
 from syncing.pipeline import Pipeline, Statement, TextRow
 from syncing.questions import (
     BEGIN,
@@ -37,6 +37,7 @@ from syncing.questions import (
     QUESTIONS,
     READ,
     ROLLBACK,
+    SESSION,
     STAY_AWAKE,
     TABLES,
     TAKE,
@@ -53,17 +54,6 @@ HOT_FOR = 0.01
 LONGEST_BACKOFF = 1.0
 #: A checkpoint lock that one backend holds this long belongs to a frozen reader.
 FROZEN_AFTER = 5.0
-SESSION = {
-    "synchronous_commit": "on",  # a checkpoint makes durable what it lets out
-    # To plan over the ring costs twice as much as to read from it: plans are made once, and must be those by index.
-    "plan_cache_mode": "force_generic_plan",
-    "enable_seqscan": "off",
-    "enable_bitmapscan": "off",
-    "idle_in_transaction_session_timeout": "2s",
-    # Frozen while a result is sent to it, it is given up by the kernel half a second later than this (measured).
-    "tcp_user_timeout": "2s",
-    "default_transaction_isolation": "read\\ committed",
-}
 
 
 class Feed:
@@ -75,10 +65,11 @@ class Feed:
         self.batch_size = batch_size
         self.position: Checkpoint | None = None
         self.alive_at = 0.0
+        self.asleep = False
         self._start = ""  # a snapshot since whose predecessor nothing was logged: where the next batch begins
         self._seen = ""  # the database's snapshot at the last look
         self._newest = 0  # the newest checkpoint at that time
-        self._busy = False  # whether the last look found something
+        self._busy = False  # whether the last look found something, or a writer says that there is something
         self._mark: str | None = None
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._pipeline: Pipeline
@@ -87,6 +78,7 @@ class Feed:
         self._gate: int | None = None
         self._gate_held = False
         self._lock_missed_at: float | None = None
+        self._asked = 0.0  # when the checkpoint that is being taken was asked for
 
     def wake(self) -> None:
         """Somebody waits for a snapshot."""
@@ -154,9 +146,11 @@ class Feed:
 
     async def _follow(self) -> None:
         while True:
+            self.asleep = False
             await self._walk_hot()
             if await self._walk_idle():
                 # Nothing is held and nothing asked until a poke, a wake or the slow poll finds something.
+                self.asleep = True
                 await self._sleep(self.poll_seconds or None)
                 while not await self._advance():
                     await self._sleep(self.poll_seconds or None)
@@ -220,6 +214,11 @@ class Feed:
         self.alive_at = time.monotonic()
 
     @property
+    def backend(self) -> int | None:
+        """The pid of its backend, while it is connected."""
+        return self._connection.info.backend_pid if self._connection else None
+
+    @property
     def connection(self) -> psycopg.AsyncConnection[Any]:
         """The direct connection; only the feed's own task uses it."""
         if self._connection is None:
@@ -234,14 +233,16 @@ class Feed:
 
     async def _read_stored(self) -> None:
         """Reads up to the newest checkpoint, which another process took."""
+        asked = time.monotonic()
         [rows] = await self._ask(NEWEST)
         if not rows or int(rows[0][0] or 0) < self._known.id:
             raise psycopg.OperationalError("checkpoints went back")
-        end = Checkpoint.of_row(rows[0])
+        end, (at, age) = Checkpoint.of_row(rows[0]), rows[0][3:]
         if end.id == self._known.id:
             return
         [rows] = await self._ask(READ, start=self._start, end=end.snapshot, limit=self.batch_size + 1)
-        await self._deliver(end, log.batch_of_rows(rows, self.batch_size))
+        moment = Moment(float(at or 0), asked - float(age or 0))
+        await self._deliver(end, log.batch_of_rows(rows, self.batch_size), moment)
 
     async def _take(self, *, gate: int | None = None) -> bool:
         """Takes a checkpoint if there is something new, and delivers its batch.
@@ -249,7 +250,6 @@ class Feed:
         Whether there was; also True where that cannot be known, since others hold the lock.
         """
         rows = await self._take_rows(gate=gate)
-        await self._ask(COMMIT)
         if rows is not None:
             self._lock_missed_at = None
         if rows:
@@ -267,24 +267,28 @@ class Feed:
     async def _take_rows(
         self, *, always: bool = False, export: bool = False, gate: int | None = None
     ) -> list[TextRow] | None:
-        """Looks, begins a transaction and takes a checkpoint in it; None if the lock is not to be had.
+        """Looks, takes a checkpoint in a transaction of its own, and commits it; None if the lock is not to be had.
 
-        always: whether anything is new or not; then the lock is waited for.
+        always: whether anything is new or not; then the lock is waited for. export: for others to import before the
+        commit, which is left to the caller.
         """
         lock = (PATIENT, LOCK_WAIT) if always else (LOCK_NOW,)
-        [look], *_, locked, rows = await self._ask(
-            LOOK, BEGIN, *lock, TAKE, gate=gate, patience=f"{FROZEN_AFTER * 1000:.0f}ms",
+        end = () if export else (COMMIT,)
+        self._asked = time.monotonic()
+        answers = await self._ask(
+            LOOK, BEGIN, *lock, TAKE, *end, gate=gate, patience=f"{FROZEN_AFTER * 1000:.0f}ms",
             start=self._start, mark=self._mark, always=always, export=export, limit=self.batch_size + 1,
+            known=self.position.id if self.position else 0,
         )  # fmt: skip
+        [look], _, *locked, rows = answers[: len(answers) - len(end)]
         self._see(look)
         if self.position and self._newest < self.position.id:
             raise psycopg.OperationalError("checkpoints went back")
-        return rows if always or locked[0][0] == "t" else None
+        return rows if always or locked[-1][0][0] == "t" else None
 
     async def _take_first(self) -> None:
         """A checkpoint to begin at, whether anything is new or not."""
         rows = await self._take_rows(always=True) or []
-        await self._ask(COMMIT)
         await self._deliver_taken(rows)
 
     async def _bear_with_holder(self) -> None:
@@ -297,16 +301,23 @@ class Feed:
 
     async def _deliver_taken(self, rows: list[TextRow]) -> None:
         self._mark = None
-        batch = log.batch_of_rows([row[4:] for row in rows if row[4] is not None], self.batch_size)
-        await self._deliver(Checkpoint.of_row(rows[0]), batch)
+        end, (at, after, between) = Checkpoint.of_row(rows[0]), rows[0][4:7]
+        events = [row[7:] for row in rows if row[7] is not None]
+        batch = log.batch_of_rows(events, self.batch_size)
+        taken = Taken.of_rows(events, between) if batch else Taken(await self._count(between or self._start, end))
+        await self._deliver(end, batch, Moment(float(at or 0), self._asked + float(after or 0), taken))
 
-    async def _deliver(self, end: Checkpoint, batch: Batch | None) -> None:
+    async def _deliver(self, end: Checkpoint, batch: Batch | None, moment: Moment) -> None:
         if batch is None:
-            [tables] = await self._ask(TABLES, start=self._start, end=end.snapshot)
-            batch = Batch((), frozenset(table for (table,) in tables if table))
+            batch = Batch((), frozenset(table for table, _ in await self._count(self._start, end)))
         self.position = end
         self._start = end.snapshot
-        self.audience.deliver(Step(end, batch))
+        self.audience.deliver(Step(end, batch, moment))
+
+    async def _count(self, start: str, end: Checkpoint) -> dict[tuple[str, str], int]:
+        """How much there is between a snapshot and a checkpoint, by table and operation."""
+        [rows] = await self._ask(TABLES, start=start, end=end.snapshot)
+        return {(table or "", op or ""): int(count or 0) for table, op, count in rows}
 
     async def _hold_round(self) -> None:
         """A checkpoint that readers import before it is committed, so that they read exactly its state."""
@@ -373,6 +384,7 @@ class Feed:
             if isinstance(message, dict):
                 self.audience.access_changed(message)
         elif pid != self.connection.info.backend_pid:
+            self._busy = payload != log.TAKEN
             self._wake.set()
 
     async def _ask(self, *statements: Statement, **named: object) -> list[list[TextRow]]:
