@@ -196,7 +196,7 @@ def leaked_locks(connection: psycopg.Connection[Any]) -> list[str]:
     return [f"a lock was left behind: {row}" for row in rows]
 
 
-# -- rows as text that can be compared -----------------------------------------------------------------------------------
+# -- rows as text that can be compared ---------------------------------------------------------------------------------
 
 
 def canonical(row: Row, columns: dict[str, str]) -> str:

@@ -26,6 +26,15 @@ JSONS: list[Any] = [{}, {"a": 1.5}, {"a": {"b": [1, None, "x"]}}, {"n": -2.25, "
 LOOSE = "title NOT LIKE '⟦%%'"
 
 
+#: What PostgreSQL may refuse to writers who meet.
+REFUSALS = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+    psycopg.IntegrityError,
+)
+
+
 @dataclass(frozen=True)
 class Group:
     """Rows that are always changed together: a session, its messages, and a memory of it."""
@@ -132,7 +141,7 @@ class Writers:
         try:
             connection = connection or self._connect(n)
             self._transaction(connection, draw)
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, psycopg.IntegrityError) as error:
+        except REFUSALS as error:
             self.failures.append(type(error).__name__)
             assert connection
             connection.rollback()
@@ -376,7 +385,8 @@ def change_agent(connection: Connection, stage: Stage, draw: random.Random) -> N
     """Add one, publish one, hide one."""
     if draw.random() < 0.5:
         connection.execute(
-            "INSERT INTO public.agents (name, type, created_by_id, project_id, is_public) VALUES ('a', 'coder', %s, %s, %s)",
+            "INSERT INTO public.agents (name, type, created_by_id, project_id, is_public)"
+            " VALUES ('a', 'coder', %s, %s, %s)",
             [draw.choice(stage.people).id, draw.choice([None, *stage.projects]), draw.random() < 0.3],
         )
     else:
@@ -389,6 +399,8 @@ def change_agent(connection: Connection, stage: Stage, draw: random.Random) -> N
 def delete_session(connection: Connection, stage: Stage, draw: random.Random) -> None:
     """With all that hangs on it."""
     session = some(connection, "sessions", draw, LOOSE)
+    # Whoever writes into it waits for this, or is waited for: not all writers have foreign keys that would do it.
+    connection.execute("SELECT FROM public.sessions WHERE id = %s FOR UPDATE", [session])
     for table in ("memory", "messages"):
         connection.execute(f"DELETE FROM public.{table} WHERE session_id = %s", [session])
     connection.execute("DELETE FROM public.sessions WHERE id = %s", [session])
