@@ -17,7 +17,7 @@ PATIENCE = 300.0
 
 @dataclass(frozen=True)
 class Measured:
-    """rows: updated. grown: bytes by which the server grew at most. beside: changes that others were shown meanwhile."""
+    """rows: updated. grown: of the server's memory, at most, in bytes. beside: changes shown to others meanwhile."""
 
     rows: int
     grown: int
