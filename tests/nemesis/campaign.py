@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,34 +17,13 @@ from tests.acceptance.site import Person, ServerProcess, Site
 from tests.nemesis.audit import Truth, install
 from tests.nemesis.judge import converged, judge, leaked_locks
 from tests.nemesis.proxy import Proxy
-from tests.nemesis.recorder import Installation, Wish
-from tests.nemesis.writers import Stage, Writers
+from tests.nemesis.recorder import Installation
+from tests.nemesis.stage import Stage
+from tests.nemesis.wishes import WISHES
+from tests.nemesis.writers import Writers
 
 #: How long what must come may take, in seconds; nothing is judged by time but that it comes at all.
 PATIENCE = 40.0
-
-#: What clients may follow; all follow `users`, in which the end is announced.
-WISHES: Mapping[str, Wish] = {
-    "users": Wish("users"),
-    "projects": Wish("projects"),
-    "mine": Wish("collaborators"),
-    "agents": Wish("agents"),
-    "public": Wish("agents", {"is_public": True}, lambda row: row["is_public"]),
-    "sessions": Wish("sessions"),
-    "titles": Wish("sessions", columns=("title", "status")),
-    "active": Wish("sessions", {"status": "active"}, lambda row: row["status"] == "active"),
-    "paused": Wish(
-        "sessions",
-        {"any": [{"status": "paused"}, {"project_id__isnull": True}]},
-        lambda row: row["status"] == "paused" or row["project_id"] is None,
-    ),
-    "messages": Wish("messages"),
-    "asked": Wish("messages", {"role": "user"}, lambda row: row["role"] == "user"),
-    "unless": Wish("messages", {"not": {"role": "assistant"}}, lambda row: row["role"] != "assistant"),
-    "memory": Wish("memory"),
-    "important": Wish("memory", {"importance__gte": 5}, lambda row: row["importance"] >= 5),
-    "plain": Wish("memory", {"tags__contains": ["plain"]}, lambda row: "plain" in row["tags"]),
-}
 
 
 class Fault(Protocol):

@@ -10,6 +10,7 @@ import psycopg
 
 from tests.acceptance.client import Client
 from tests.acceptance.site import ServerProcess, Site
+from tests.nemesis.footprint import Footprint
 
 #: What is awaited may take this long: the rows are read anew by who follows them.
 PATIENCE = 300.0
@@ -46,7 +47,7 @@ async def update_many(site: Site, server: ServerProcess, rows: int) -> Measured:
         await some.subscribe(few=few)
         session = site.session(other)
         await beside.subscribe(messages="messages")
-        memory = Memory(server)
+        memory = Footprint(server)
         update = asyncio.create_task(asyncio.to_thread(update_all, site.database_url, project))
         shown = 0
         while not update.done():
@@ -61,19 +62,7 @@ async def update_many(site: Site, server: ServerProcess, rows: int) -> Measured:
         assert len(whole.rows("memory")) == rows
         assert len(some.rows("few")) == 3
         await beside.shows("messages", site.message(session, "afterwards"))
-        return Measured(rows, memory.look() or memory.most - memory.before, shown)
-
-
-class Memory:
-    """Of a server: before, and the most that was ever seen, in bytes."""
-
-    def __init__(self, server: ServerProcess) -> None:
-        self._server = server
-        self.before = self.most = server.rss
-
-    def look(self) -> None:
-        """Now."""
-        self.most = max(self.most, self._server.rss)
+        return Measured(rows, memory.grown(), shown)
 
 
 def current(one: Client, subscription: str) -> bool:

@@ -17,7 +17,8 @@ from typing import Any
 import psycopg
 
 from tests.nemesis.audit import Row, Snapshot, State, Truth
-from tests.nemesis.recorder import Recording, Shown, Wish
+from tests.nemesis.recorder import Recording, Shown
+from tests.nemesis.wishes import Wish
 from tests.replica import mark
 
 #: scope → row id → the row as canonical text

@@ -16,27 +16,13 @@ from websockets.exceptions import WebSocketException
 
 from tests.acceptance.client import Client
 from tests.acceptance.site import Person
+from tests.nemesis.wishes import Wish
 from tests.replica import Held, Replica, Row, Rows, number
 
 #: A handshake, or an answer, for which nobody waits longer: the server may be dead, or the network.
 PATIENCE = 5.0
 #: Close codes after which it is the client's fault.
 GUILTY = {4400, 4401, 4403, 4413, 4429}
-
-
-@dataclass(frozen=True)
-class Wish:
-    """A subscription, and by a second way, independent of the engine's filters, which rows it means."""
-
-    table: str
-    where: Mapping[str, Any] = field(default_factory=dict)
-    matches: Callable[[Row], bool] = lambda row: True
-    columns: tuple[str, ...] = ()
-
-    def members(self) -> dict[str, Any]:
-        """Of the subscription in a frame."""
-        columns = {"columns": list(self.columns)} if self.columns else {}
-        return {"table": self.table, **({"where": dict(self.where)} if self.where else {}), **columns}
 
 
 @dataclass(frozen=True, slots=True)
