@@ -101,7 +101,7 @@ class Campaign:
     faults: Sequence[Fault] = ()
     servers: int = 1
     writers: int = 8
-    transactions: int = 40
+    transactions: int = 30
     clients_wanted: int = 5
     manners: Sequence[Sequence[str]] = ((),)
     proxied: bool = False

@@ -51,13 +51,13 @@ async def test_writers_cancelled_and_timed_out_by_the_thousand_leave_no_lock(clu
     async with Campaign(cluster.url, tmp_path, seed=0) as campaign:
         people, site = campaign.stage.people, campaign.site
         victims = [Victim(cluster.url, site.session(person), n) for n, person in enumerate(people)]
-        await asyncio.gather(*(asyncio.to_thread(victim.suffer, 200) for victim in victims))
+        await asyncio.gather(*(asyncio.to_thread(victim.suffer, 180) for victim in victims))
         # While their sessions live: a lock of theirs would go with them.
         assert not leaked_locks(site.db)
         await campaign.enter(people[0], "messages", "sessions")
-        await asyncio.gather(*(asyncio.to_thread(victim.suffer, 100) for victim in victims))
+        await asyncio.gather(*(asyncio.to_thread(victim.suffer, 75) for victim in victims))
         assert not leaked_locks(site.db)
-        assert sum(victim.cancelled for victim in victims) > 300, [victim.cancelled for victim in victims]
+        assert sum(victim.cancelled for victim in victims) > 250, [victim.cancelled for victim in victims]
         assert sum(victim.written for victim in victims) > 100, [victim.written for victim in victims]
         for victim in victims:
             victim.connection.close()
@@ -104,15 +104,15 @@ class Victim:
                 canceller.join()
 
 
-async def test_an_update_of_a_hundred_thousand_rows(cluster: Cluster, tmp_path: Path) -> None:
+async def test_an_update_of_fifty_thousand_rows(cluster: Cluster, tmp_path: Path) -> None:
     """A million: `make soak GIANT=1000000`."""
     site = Site(cluster.url, tmp_path)
     try:
         site.connect()
-        measured = await update_many(site, site.serve(), 100_000)
+        measured = await update_many(site, site.serve(), 50_000)
     finally:
         site.close()
-    assert measured.grown < 200 * MIB, measured
+    assert measured.grown < 150 * MIB, measured
     assert measured.beside > 0, measured
 
 

@@ -96,11 +96,11 @@ class Writers:
         """One transaction; what PostgreSQL refuses, or a connection that breaks, is rolled back and forgotten."""
         try:
             connection = connection or self._connect(n)
-            self._transaction(connection, draw)
-        except REFUSALS as error:
-            self.failures.append(type(error).__name__)
-            assert connection
-            connection.rollback()
+            try:
+                self._transaction(connection, draw)
+            except REFUSALS as error:
+                self.failures.append(type(error).__name__)
+                connection.rollback()
         except psycopg.OperationalError as error:
             self.failures.append(f"{type(error).__name__}: {error}")
             if connection:
