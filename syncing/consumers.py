@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -48,7 +49,6 @@ VERSION = "1"
 class SyncConsumer(AsyncConsumer):
     """One client, from its handshake to its end."""
 
-    channel_layer_alias = ""  # a connection needs no channel of its own: the hub writes to its link
     authenticator: Authenticator
 
     def __init__(self, authenticator: Authenticator) -> None:
@@ -60,9 +60,15 @@ class SyncConsumer(AsyncConsumer):
         self._deadline: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """However it ends: Daphne cancels what takes too long, and everything when it stops."""
+        """One message after the other. However it ends: Daphne cancels what takes too long, and all when it stops.
+
+        Without Channels' own loop, which makes a task for each message, so as to listen to a channel layer as well.
+        """
+        self.scope, self.base_send = scope, send
         try:
-            await super().__call__(scope, receive, send)
+            with suppress(StopConsumer):
+                while True:
+                    await self.dispatch(await receive())
         finally:
             self.left()
 

@@ -77,7 +77,7 @@ class Feed:
         self._start = ""  # a snapshot since whose predecessor nothing was logged: where the next batch begins
         self._seen = ""  # the database's snapshot at the last look
         self._newest = 0  # the newest checkpoint at that time
-        self._busy = False  # whether the last look found something
+        self._busy = False  # whether the last look found something, or a writer says that there is something
         self._mark: str | None = None
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._pipeline: Pipeline
@@ -248,7 +248,6 @@ class Feed:
         Whether there was; also True where that cannot be known, since others hold the lock.
         """
         rows = await self._take_rows(gate=gate)
-        await self._ask(COMMIT)
         if rows is not None:
             self._lock_missed_at = None
         if rows:
@@ -266,24 +265,27 @@ class Feed:
     async def _take_rows(
         self, *, always: bool = False, export: bool = False, gate: int | None = None
     ) -> list[TextRow] | None:
-        """Looks, begins a transaction and takes a checkpoint in it; None if the lock is not to be had.
+        """Looks, takes a checkpoint in a transaction of its own, and commits it; None if the lock is not to be had.
 
-        always: whether anything is new or not; then the lock is waited for.
+        always: whether anything is new or not; then the lock is waited for. export: for others to import before the
+        commit, which is left to the caller.
         """
         lock = (PATIENT, LOCK_WAIT) if always else (LOCK_NOW,)
-        [look], *_, locked, rows = await self._ask(
-            LOOK, BEGIN, *lock, TAKE, gate=gate, patience=f"{FROZEN_AFTER * 1000:.0f}ms",
+        end = () if export else (COMMIT,)
+        answers = await self._ask(
+            LOOK, BEGIN, *lock, TAKE, *end, gate=gate, patience=f"{FROZEN_AFTER * 1000:.0f}ms",
             start=self._start, mark=self._mark, always=always, export=export, limit=self.batch_size + 1,
+            known=self.position.id if self.position else 0,
         )  # fmt: skip
+        [look], _, *locked, rows = answers[: len(answers) - len(end)]
         self._see(look)
         if self.position and self._newest < self.position.id:
             raise psycopg.OperationalError("checkpoints went back")
-        return rows if always or locked[0][0] == "t" else None
+        return rows if always or locked[-1][0][0] == "t" else None
 
     async def _take_first(self) -> None:
         """A checkpoint to begin at, whether anything is new or not."""
         rows = await self._take_rows(always=True) or []
-        await self._ask(COMMIT)
         await self._deliver_taken(rows)
 
     async def _bear_with_holder(self) -> None:
@@ -372,6 +374,7 @@ class Feed:
             if isinstance(message, dict):
                 self.audience.access_changed(message)
         elif pid != self.connection.info.backend_pid:
+            self._busy = payload != log.TAKEN
             self._wake.set()
 
     async def _ask(self, *statements: Statement, **named: object) -> list[list[TextRow]]:

@@ -67,10 +67,14 @@ LOCK_NOW = """
 """
 LOCK_WAIT = "SELECT pg_advisory_xact_lock('public.sync_checkpoints'::regclass::oid::int, 2)"
 
+#: What a notification says that comes from another process's checkpoint: there is nothing to be taken, only to be read.
+TAKEN = "taken"
+
 # The checkpoint and its batch by one snapshot, taken before this transaction has an xid of its own. NOTIFY tells the
-# other processes; our own listener knows its own pid.
+# other processes; our own listener knows its own pid. None is taken where the newest is older than `known`, which the
+# feed has delivered: with its predecessor's mark it would join a history that was rolled back to one that was not.
 TAKE = f"""
-    WITH predecessor AS MATERIALIZED (SELECT mark FROM public.sync_checkpoints ORDER BY id DESC LIMIT 1),
+    WITH predecessor AS MATERIALIZED (SELECT id, mark FROM public.sync_checkpoints ORDER BY id DESC LIMIT 1),
     fresh AS MATERIALIZED (
         {SIZED.format(between=BETWEEN.format(columns=EVENT_COLUMNS, start=START, end="pg_current_snapshot()"))}),
     exported AS MATERIALIZED (SELECT pg_export_snapshot() AS name WHERE %(export)s),
@@ -78,8 +82,9 @@ TAKE = f"""
         INSERT INTO public.sync_checkpoints (mark, opens_mark, snapshot)
         SELECT coalesce(%(mark)s, (SELECT mark FROM predecessor)), %(mark)s::text IS NOT NULL, pg_current_snapshot()
         WHERE coalesce(current_setting('claudia.locked', true), '') <> 'false'
+            AND coalesce((SELECT id FROM predecessor), 0) >= %(known)s
             AND (%(always)s OR EXISTS (SELECT FROM fresh))
-        RETURNING id, mark, snapshot::text AS snapshot, pg_notify('claudia_sync', '')),
+        RETURNING id, mark, snapshot::text AS snapshot, pg_notify('claudia_sync', '{TAKEN}')),
     numbered AS (SELECT taken.*, (SELECT name FROM exported) AS export FROM taken)
     SELECT numbered.id, numbered.mark, numbered.snapshot, numbered.export, fresh.*
     FROM numbered LEFT JOIN fresh ON true

@@ -19,6 +19,7 @@ from syncing.databases import conninfo
 from syncing.listener import Feed
 from syncing.log import Checkpoint, Event, Step
 from syncing.pipeline import TextRow
+from syncing.questions import COMMIT
 
 #: After this long, what is awaited will not come.
 PATIENCE = 20.0
@@ -215,9 +216,14 @@ class WatchedFeed(Feed, Watch):
         return advanced or self._kept_awake
 
     async def _take_rows(self, **how: Any) -> list[TextRow] | None:
-        rows = await super()._take_rows(**how)
+        """Commits in a round trip of its own where somebody wants to stop it before that."""
+        if "taken" not in self._stops:
+            return await super()._take_rows(**how)
+        rows = await super()._take_rows(**how | {"export": True})
         if rows:
             await self._pass("taken")
+        if not how.get("export"):
+            await self._ask(COMMIT)
         return rows
 
     async def _deliver_taken(self, rows: list[TextRow]) -> None:

@@ -15,6 +15,7 @@ from syncing.hub import Hub
 from syncing.listener import Feed
 from syncing.pipeline import TextRow
 from syncing.projection import row_json
+from syncing.questions import COMMIT
 from syncing.shapes import Shape
 from syncing.snapshots import SPELLING
 from tests.replica import Rows
@@ -67,6 +68,8 @@ class WitnessedFeed(Feed):
         rows = await super()._take_rows(**how | {"export": True})
         if rows:
             self.witness.read(int(rows[0][0] or 0), rows[0][3] or "")
+        if not how.get("export"):
+            await self._ask(COMMIT)
         return rows
 
 

@@ -30,7 +30,7 @@ async def takers() -> AsyncIterator[list[Database]]:
 async def take(database: Database) -> None:
     """A checkpoint, in the transaction that is open."""
     await database.execute(
-        log.TAKE, {"start": "1:1:", "mark": log.new_mark(), "always": True, "export": False, "limit": 1}
+        log.TAKE, {"start": "1:1:", "mark": log.new_mark(), "always": True, "export": False, "limit": 1, "known": 0}
     )
 
 
