@@ -279,12 +279,17 @@ class Campaign:
             await asyncio.sleep(0.01)
 
     def again(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        """A statement on the site's connection, which is made anew if a fault has taken it."""
-        try:
-            return self.site.sql(sql, *values)
-        except psycopg.OperationalError:
-            self.site.connect()
-            return self.site.sql(sql, *values)
+        """A statement on the site's connection, which is made anew if a fault has taken it, or PostgreSQL itself."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self.site.sql(sql, *values)
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)  # a server that starts: there is nothing to wait for
+                with contextlib.suppress(psycopg.OperationalError):
+                    self.site.connect()
 
     @property
     def steps(self) -> int:

@@ -92,7 +92,7 @@ class StormOfPokes(Ordinary):
     def _storm(self, url: str) -> None:
         with psycopg.connect(url, autocommit=True, application_name="writer of pokes") as connection:
             while not self._enough.wait(0.002):
-                payload = ["", "again", "\u2603" * 50][self.poked % 3]
+                payload = ["", "taken", "\u2603" * 50][self.poked % 3]
                 connection.execute("SELECT pg_notify('claudia_sync', %s), pg_notify('claudia_sync', '')", [payload])
                 self.poked += 1
 

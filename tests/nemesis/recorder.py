@@ -249,8 +249,12 @@ class Installation:
 
     def leave(self) -> None:
         """The connection is gone, and does not come again before `come`."""
-        self._welcome.clear()
+        self.stay_away()
         self.cut()
+
+    def stay_away(self) -> None:
+        """When this connection is over it does not come again before `come`."""
+        self._welcome.clear()
 
     def come(self) -> None:
         """It may connect."""
