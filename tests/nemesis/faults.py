@@ -7,7 +7,7 @@ import random
 import signal
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 
 import psycopg
 
@@ -57,7 +57,7 @@ class StopPostgres(Ordinary):
 
     def _crash(self, session: str) -> None:
         insert = "INSERT INTO public.messages (session_id, role, content) VALUES (%s, 'user', 'never committed')"
-        aborted, running = psycopg.connect(self.cluster.url), psycopg.connect(self.cluster.url)
+        aborted, running = (psycopg.connect(self.cluster.url, application_name="writer in flight") for _ in range(2))
         with closing(aborted), closing(running):
             aborted.execute(insert, [session])
             aborted.rollback()
@@ -90,11 +90,18 @@ class StormOfPokes(Ordinary):
         self._thread.start()
 
     def _storm(self, url: str) -> None:
-        with psycopg.connect(url, autocommit=True, application_name="writer of pokes") as connection:
-            while not self._enough.wait(0.002):
-                payload = ["", "taken", "\u2603" * 50][self.poked % 3]
-                connection.execute("SELECT pg_notify('claudia_sync', %s), pg_notify('claudia_sync', '')", [payload])
-                self.poked += 1
+        while not self._enough.wait(0.05):
+            with (
+                suppress(psycopg.OperationalError),
+                psycopg.connect(url, autocommit=True, application_name="writer of pokes") as connection,
+            ):
+                self._poke(connection)
+
+    def _poke(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
+        while not self._enough.wait(0.002):
+            payload = ["", "taken", "\u2603" * 50][self.poked % 3]
+            connection.execute("SELECT pg_notify('claudia_sync', %s), pg_notify('claudia_sync', '')", [payload])
+            self.poked += 1
 
     async def heal(self, campaign: Campaign) -> None:
         self._enough.set()
@@ -128,17 +135,19 @@ class HoldTransaction(Ordinary):
         await asyncio.to_thread(self._begin, campaign, draw.choice(campaign.stage.people).id)
 
     def _begin(self, campaign: Campaign, user: str) -> None:
-        connection = psycopg.connect(campaign.database_url)
-        connection.execute(
-            "INSERT INTO public.memory (key, type, user_id) VALUES ('held back', 'session_context', %s)"
-            " ON CONFLICT DO NOTHING",
-            [user],
-        )
-        self._held.append(connection)
+        with suppress(psycopg.OperationalError):
+            connection = psycopg.connect(campaign.database_url, application_name="writer that waits")
+            self._held.append(connection)
+            connection.execute(
+                "INSERT INTO public.memory (key, type, user_id) VALUES ('held back', 'session_context', %s)"
+                " ON CONFLICT DO NOTHING",
+                [user],
+            )
 
     async def heal(self, campaign: Campaign) -> None:
         for connection in self._held:
-            connection.commit()
+            with suppress(psycopg.OperationalError):  # it went with PostgreSQL
+                connection.commit()
             connection.close()
 
 
