@@ -68,8 +68,8 @@ def frames_shared_between_scopes() -> None:
     """A part goes to all who follow the shape, whatever scopes they hold."""
     from syncing.live import Live
 
-    def audience(self: Any, shape: Any, scope: str) -> list[Any]:
-        return list(self._by_shape.get(shape, ()))
+    def audience(self: Any, shape: Any, scope: str) -> set[Any]:
+        return set(self._by_shape.get(shape, ()))
 
     Live.audience = audience  # type: ignore[assignment,method-assign]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.client import Client
 from tests.nemesis.campaign import Campaign, told
 from tests.nemesis.cluster import Cluster
 from tests.nemesis.faults import (
@@ -47,6 +48,19 @@ async def test_connections_to_the_database_terminated(cluster: Cluster, tmp_path
     fault = LoseConnections()
     await holds(Campaign(cluster.url, tmp_path, seed=3, faults=[fault]))
     assert fault.terminated > 5
+
+
+async def test_who_cannot_be_identified_now_is_told_to_come_again(cluster: Cluster, tmp_path: Path) -> None:
+    """The pool gives a connection that is dead: no reason to leave the client waiting for a welcome."""
+    async with Campaign(cluster.url, tmp_path, seed=0) as campaign:
+        one = await Client(campaign.site.servers[0].url, campaign.stage.people[0].token).open()
+        campaign.site.sql(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+        await one.send("hello", client=one.installation, token=one.token)
+        assert await one.close_code() == 4503
+        assert one.frames == []
 
 
 async def test_postgres_stopped_immediately_with_writes_in_flight(cluster: Cluster, tmp_path: Path) -> None:
