@@ -205,9 +205,8 @@ class SyncConsumer(AsyncConsumer):
         try:
             identity = await identify(self.authenticator, self.headers, frame.token)
         except Exception:
-            # The database is away, or was. Told an error only, the client would wait to be turned out for silence.
-            logger.warning("who says hello cannot be found out now", exc_info=True)
-            identity = CloseCode.TOO_SLOW
+            logger.warning("who speaks cannot be found out now", exc_info=True)
+            identity = CloseCode.TOO_SLOW  # the server is: without the database it knows nobody
         if isinstance(identity, CloseCode):
             self.link.close(identity)
             return

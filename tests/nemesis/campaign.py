@@ -6,43 +6,24 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.acceptance.site import ServerProcess, Site
+import psycopg
+
+from tests.acceptance.site import Person, ServerProcess, Site
 from tests.nemesis.audit import Truth, install
 from tests.nemesis.judge import converged, judge, leaked_locks
 from tests.nemesis.proxy import Proxy
-from tests.nemesis.recorder import Installation, Wish
-from tests.nemesis.writers import Stage, Writers
+from tests.nemesis.recorder import Installation
+from tests.nemesis.stage import Stage
+from tests.nemesis.wishes import WISHES
+from tests.nemesis.writers import Writers
 
 #: How long what must come may take, in seconds; nothing is judged by time but that it comes at all.
 PATIENCE = 40.0
-
-#: What clients may follow; all follow `users`, in which the end is announced.
-WISHES: Mapping[str, Wish] = {
-    "users": Wish("users"),
-    "projects": Wish("projects"),
-    "mine": Wish("collaborators"),
-    "agents": Wish("agents"),
-    "public": Wish("agents", {"is_public": True}, lambda row: row["is_public"]),
-    "sessions": Wish("sessions"),
-    "titles": Wish("sessions", columns=("title", "status")),
-    "active": Wish("sessions", {"status": "active"}, lambda row: row["status"] == "active"),
-    "paused": Wish(
-        "sessions",
-        {"any": [{"status": "paused"}, {"project_id__isnull": True}]},
-        lambda row: row["status"] == "paused" or row["project_id"] is None,
-    ),
-    "messages": Wish("messages"),
-    "asked": Wish("messages", {"role": "user"}, lambda row: row["role"] == "user"),
-    "unless": Wish("messages", {"not": {"role": "assistant"}}, lambda row: row["role"] != "assistant"),
-    "memory": Wish("memory"),
-    "important": Wish("memory", {"importance__gte": 5}, lambda row: row["importance"] >= 5),
-    "plain": Wish("memory", {"tags__contains": ["plain"]}, lambda row: "plain" in row["tags"]),
-}
 
 
 class Fault(Protocol):
@@ -120,7 +101,7 @@ class Campaign:
     faults: Sequence[Fault] = ()
     servers: int = 1
     writers: int = 8
-    transactions: int = 25
+    transactions: int = 30
     clients_wanted: int = 5
     manners: Sequence[Sequence[str]] = ((),)
     proxied: bool = False
@@ -131,6 +112,13 @@ class Campaign:
 
     async def fight(self) -> list[str]:
         """The violations; none if all is well."""
+        async with self:
+            await self._enter_clients()
+            await self._write()
+            return await self.verdict()
+
+    async def __aenter__(self) -> Campaign:
+        """The database is set, the servers run; nobody is there yet."""
         self.draw = random.Random(self.seed)
         self.progress = asyncio.Condition()
         self.committed = 0
@@ -142,18 +130,28 @@ class Campaign:
                 self.proxies = [await Proxy(server.url).open() for server in self.site.servers]
             for fault in self.faults:
                 await fault.begin(self)
-            await self._enter_clients()
-            await self._write()
-            late = await self._settle()
-            for one in self.clients:
-                await one.stop()
-            return await asyncio.to_thread(self._judge, late)
-        finally:
-            for one in self.clients:
-                await one.stop()
-            for proxy in self.proxies:
-                await proxy.close()
-            await asyncio.to_thread(self.site.close)
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends everything that it started."""
+        for one in self.clients:
+            await one.stop()
+        for proxy in self.proxies:
+            await proxy.close()
+        await asyncio.to_thread(self.site.close)
+
+    async def verdict(self, patience: float = PATIENCE) -> list[str]:
+        """When all is quiet: a last transaction, for which all are waited for; then everything is judged."""
+        late = await self._settle(patience)
+        for one in self.clients:
+            await one.stop()
+        return await asyncio.to_thread(self._judge, late)
 
     # -- building ----------------------------------------------------------------------------------------------------
 
@@ -175,12 +173,27 @@ class Campaign:
     async def _enter_clients(self) -> None:
         names = [name for name in WISHES if name != "users"]
         for n in range(self.clients_wanted):
-            chosen = ["users", *self.draw.sample(names, 5)] if n else ["users", "sessions", "messages", "memory"]
-            person = self.stage.people[n % len(self.stage.people)]
-            one = Installation(f"client {n}", person, {name: WISHES[name] for name in chosen}, self.addresses)
-            one.address = n
-            self.clients.append(one.start())
+            chosen = self.draw.sample(names, 5) if n else ["sessions", "messages", "memory"]
+            await self.enter(self.stage.people[n % len(self.stage.people)], *chosen, ready=False)
         await self.until(lambda: all(one.ready for one in self.clients), "all clients show something")
+
+    async def enter(
+        self,
+        person: Person,
+        *wishes: str,
+        address: int | None = None,
+        ready: bool = True,
+        like: type[Installation] = Installation,
+        **options: Any,
+    ) -> Installation:
+        """One client more, which follows `users` and what is named. ready: waits until it shows all."""
+        name = f"client {len(self.clients)}"
+        one = like(name, person, {name: WISHES[name] for name in ("users", *wishes)}, self.addresses)
+        one.address = len(self.clients) if address is None else address
+        self.clients.append(one.start(**options))
+        if ready:
+            await self.until(lambda: one.ready, f"{name} shows something")
+        return one
 
     # -- fighting ----------------------------------------------------------------------------------------------------
 
@@ -220,7 +233,7 @@ class Campaign:
 
     # -- ending ------------------------------------------------------------------------------------------------------
 
-    async def _settle(self) -> list[str]:
+    async def _settle(self, patience: float) -> list[str]:
         """A last transaction, which concerns everybody; waits until all show it. Who does not is told."""
         rows = await asyncio.to_thread(
             self.again,
@@ -234,7 +247,7 @@ class Campaign:
             return all(self._shows(one, versions[one.person.id]) for one in self.clients)
 
         try:
-            await self.until(arrived, "all clients show the end")
+            await self.until(arrived, "all clients show the end", patience)
         except AssertionError:
             return [
                 f"{one.recording.name}: has not come to the end; closed before with {one.closes[-5:]}"
@@ -261,14 +274,22 @@ class Campaign:
         deadline = time.monotonic() + patience
         while not condition():
             if time.monotonic() > deadline:
-                raise AssertionError(f"waited in vain: {what}")
+                said = [line for server in self.site.servers for line in server.output[-4:]]
+                raise AssertionError(f"waited in vain: {what}; the servers say:\n{''.join(said)}")
             await asyncio.sleep(0.01)
 
     def again(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        """A statement on the site's connection, which is made anew if a fault has taken it."""
-        if self.site.db.closed or self.site.db.broken:
-            self.site.connect()
-        return self.site.sql(sql, *values)
+        """A statement on the site's connection, which is made anew if a fault has taken it, or PostgreSQL itself."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self.site.sql(sql, *values)
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)  # a server that starts: there is nothing to wait for
+                with contextlib.suppress(psycopg.OperationalError):
+                    self.site.connect()
 
     @property
     def steps(self) -> int:
@@ -287,11 +308,6 @@ def serve(site: Site, *, like: str | None = None, **variables: str) -> ServerPro
     return server.start()
 
 
-def told(violations: Sequence[str], seed: int, what: str = "") -> str:
-    """What a failing test says: the violations, and how to see them again."""
-    return "\n".join(
-        [
-            f"{len(violations)} violations with seed {seed}{what}; repeat: make soak SEED={seed} MINUTES=1",
-            *violations[:8],
-        ]
-    )
+def told(violations: Sequence[str], seed: int) -> str:
+    """What a failing test says. What everybody does is the seed's; when is the machine's: it may take some runs."""
+    return "\n".join([f"{len(violations)} violations with seed {seed}:", *violations[:8]])

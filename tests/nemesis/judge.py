@@ -17,7 +17,8 @@ from typing import Any
 import psycopg
 
 from tests.nemesis.audit import Row, Snapshot, State, Truth
-from tests.nemesis.recorder import Recording, Shown, Wish
+from tests.nemesis.recorder import Recording, Shown
+from tests.nemesis.wishes import Wish
 from tests.replica import mark
 
 #: scope → row id → the row as canonical text
@@ -196,7 +197,7 @@ def leaked_locks(connection: psycopg.Connection[Any]) -> list[str]:
     return [f"a lock was left behind: {row}" for row in rows]
 
 
-# -- rows as text that can be compared -----------------------------------------------------------------------------------
+# -- rows as text that can be compared ---------------------------------------------------------------------------------
 
 
 def canonical(row: Row, columns: dict[str, str]) -> str:

@@ -39,6 +39,13 @@ class Proxy:
         for writer in list(self._writers):
             writer.transport.abort()
 
+    @property
+    def server_ports(self) -> list[int]:
+        """By which the server knows the connections that go through."""
+        here = self._server.sockets[0].getsockname()[1]
+        names = [writer.get_extra_info("sockname") for writer in self._writers]
+        return [name[1] for name in names if name[1] != here]
+
     def silence(self) -> None:
         """Nothing goes through any more, and nobody is told: all sockets are half open."""
         self._flowing.clear()
