@@ -198,7 +198,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Entries of the log. counts: by table and operation. written_at: when rows were, in epoch seconds; none of many."""
+    """Entries of the log. counts: by table and operation. written_at: of rows, epoch seconds; none of many."""
 
     counts: Mapping[tuple[str, str], int]
     written_at: Sequence[float] = ()
