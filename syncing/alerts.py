@@ -108,16 +108,15 @@ class Alerts:
     async def run(self) -> None:
         """Until cancelled."""
         seconds = settings.ALERT_SECONDS
-        if not seconds:
-            return
+        glance = min(GLANCE, seconds or GLANCE)
         waited, fine = 0.0, True
         while True:
-            await asyncio.sleep(min(GLANCE, seconds))
-            waited += min(GLANCE, seconds)
+            await asyncio.sleep(glance)
+            waited += glance
             was_fine, fine = fine, self._pulse.feed_looks
             if was_fine != fine:
                 monitor.broadcast.nudge()  # who watches hears of it now
-            if waited >= seconds or was_fine > fine:
+            if seconds and (waited >= seconds or was_fine > fine):
                 waited = 0.0
                 if self._is_due() or not fine:
                     await self._look()

@@ -26,6 +26,7 @@ from django.conf import settings
 from syncing import disks, obstacles
 from syncing.broadcast import Broadcast, Subscription
 from syncing.databases import brief_connection
+from syncing.disks import Disk
 from syncing.heartbeats import Process, call_the_roll, online
 from syncing.issues import RELIEF, Health, Issue, Thresholds
 from syncing.latency import Latency, merged
@@ -101,7 +102,7 @@ def observe() -> tuple[Status, list[Issue]]:
     """The status, and all issues that were found, also those from 0.8 of a threshold on (for alerts)."""
     checked_at = datetime.now(UTC)
     limits = thresholds()
-    issues = list(disks.fullness(disks.spool_disk(), limits))
+    issues: list[Issue] = []
     known: dict[str, Any] = {}
     try:
         with brief_connection() as database:
@@ -109,9 +110,9 @@ def observe() -> tuple[Status, list[Issue]]:
             found = obstacles.find(database, limits)
             # What the database lacks cannot be looked at: that is told once.
             issues.extend(behind + [issue for issue in found if not (behind and issue.code == "unchecked")])
-            if disk := disks.data_disk(database):
-                issues.extend(disks.fullness(disk, limits))
             known = _known(database)
+            for disk in _disks(database, known["processes"]):
+                issues.extend(disks.fullness(disk, limits))
             issues.extend(of_processes(known["processes"], known["latency"], limits))
     except psycopg.errors.UndefinedTable:
         pass  # not migrated: that was found
@@ -148,6 +149,14 @@ def _known(database: Database) -> dict[str, Any]:
         "lag_seconds": max((figures.get("lag_seconds", 0.0) for figures in told), default=0.0),
         "processes": tuple(processes),
     }
+
+
+def _disks(database: Database, processes: Iterable[Process]) -> Iterable[Disk]:
+    """Each once: those that server processes tell of, and what can be seen from here."""
+    told = [Disk(**disk) for process in processes if process.answered for disk in process.figures.get("disks", [])]
+    # A command's own temporary files are nobody's concern.
+    data = disks.data_disk(database)
+    return {disk.what: disk for disk in [*told, *([data] if data else [])]}.values()
 
 
 def of_processes(processes: Iterable[Process], latency: Latency | None, limits: Thresholds) -> Iterator[Issue]:
