@@ -99,7 +99,7 @@ class Pulse:
         Seconds, as numbers.
         """
         now = time.monotonic()
-        connections = self._hub.connections
+        connections = [connection for connection in self._hub.connections if not connection.inner]
         behind = [now - connection.told_at for connection in connections if connection.behind]
         return {
             "clients": len(connections),
