@@ -193,8 +193,9 @@ def test_a_process_that_hangs_is_missed(place: Site) -> None:
     until(lambda: get(other, "/readyz")[0] == 200, "the other server is ready")
     with frozen(other.process.pid):
         code, report = healthcheck(place.servers[0])
-        assert (code, codes(report)) == (2, {"feed_silent"})
-        assert f"process {other.process.pid} on " in report["issues"][0]["message"]
+        # Frozen while it held the gate, it also kept the other from being woken, for a moment: that is told, too.
+        assert (code, codes(report) - {"road_slow", "gate_frozen"}) == (2, {"feed_silent"})
+        assert any(f"process {other.process.pid} on " in issue["message"] for issue in report["issues"])
     until(lambda: healthcheck(place.servers[0])[0] == 0, "it answers again")
     # One that ends in good order says so.
     other.stop()

@@ -61,11 +61,13 @@ async def test_online_is_what_has_just_delivered_a_heartbeat(writer: psycopg.Con
     offline = await status()
     assert (offline.online, [issue.code for issue in offline.health.issues]) == (False, ["no_server"])
     async with server() as hub:
-        before = hub.position
+        before, news = hub.position, hub.pulse.news
         found = await status()
         assert found.online
         assert found.health.status == "healthy", found.health.issues
         assert hub.position != before, "it went through log and feed"
+        # Nobody is to look again because somebody looked.
+        assert hub.pulse.news == news
         (process,) = found.processes
         assert (process.pid, process.id, process.answered) == (os.getpid(), hub.pulse.id, True)
         assert process.seconds is not None
