@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -42,6 +42,8 @@ __all__ = [
 
 Database = psycopg.Connection[Any]
 
+#: A process that is so young may still be finding its place in the log.
+STARTING = timedelta(seconds=10)
 LAST_SYNC = "SELECT max(created_at) FROM (SELECT created_at FROM public.sync_checkpoints ORDER BY id DESC LIMIT 1) AS c"
 
 
@@ -204,8 +206,9 @@ def _silent(process: Process) -> Issue:
         if process.connected
         else "See whether the process runs, and its log; one that ended without a word is forgotten after 10 minutes."
     )
+    starting = datetime.now(UTC) - process.started_at < STARTING
     return Issue(
-        "feed_silent", "sync", "critical",
+        "feed_silent", "sync", "warning" if starting else "critical",
         f"The feed of {process.name} has not answered a heartbeat{since}; {how}.", advice, subject=str(process.id),
     )  # fmt: skip
 

@@ -61,9 +61,11 @@ async def test_a_feed_that_is_stuck_is_offline_whatever_else_answers(place: Site
         await statuses(one)
         (backend,) = feeds(place)
         with frozen(backend):
-            frame = await shows(one, lambda frame: not frame["online"], "the server is offline")
+            # A warning at first, while the process is young.
+            frame = await shows(
+                one, lambda frame: frame["health"]["status"] == "critical" and not frame["online"], "it is offline"
+            )
             assert "feed_silent" in found_in(frame)
-            assert frame["health"]["status"] == "critical"
             assert f"its backend {backend} is connected" in " ".join(frame["health"]["issues"])
             status, body, _ = get(place.servers[0], "/readyz")
             assert (status, '"feed_silent"' in body, '"ready":false' in body) == (503, True, True)
@@ -194,7 +196,8 @@ def test_a_process_that_hangs_is_missed(place: Site) -> None:
     with frozen(other.process.pid):
         code, report = healthcheck(place.servers[0])
         # Frozen while it held the gate, it also kept the other from being woken, for a moment: that is told, too.
-        assert (code, codes(report) - {"road_slow", "gate_frozen"}) == (2, {"feed_silent"})
+        assert code in (1, 2)  # a warning while the process is young
+        assert codes(report) - {"road_slow", "gate_frozen"} == {"feed_silent"}
         assert any(f"process {other.process.pid} on " in issue["message"] for issue in report["issues"])
     until(lambda: healthcheck(place.servers[0])[0] == 0, "it answers again")
     # One that ends in good order says so.
