@@ -42,22 +42,25 @@ async def still_there(database: Database, position: Checkpoint) -> bool:
     return bool(newest and kept and newest[0] >= position.id and kept[1] == position.mark)
 
 
-async def terminate_frozen(database: Database, seconds: float) -> None:
-    """Ends the backend that has held the checkpoint lock for longer than that.
+async def terminate_frozen(database: Database, seconds: float, stalled: float) -> bool:
+    """Ends the backend that has held the checkpoint lock for longer than `seconds`; whether there was one.
 
-    Over a Unix socket no timeout frees the lock of a reader that was frozen while a result was sent to it. One whose
-    transaction begins in the future has held it since before the clock went back.
+    stalled: for longer than that many seconds, if it is sending its reader a result that is not taken. Over a Unix
+    socket no timeout frees the lock then. One whose transaction begins in the future has held it since before the
+    clock went back.
     """
     holder = await one_row(
         database,
         "SELECT l.pid, pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
         " WHERE l.locktype = 'advisory' AND l.classid = 'public.sync_checkpoints'::regclass::oid AND l.objid = 2"
-        " AND l.granted"
-        " AND NOT a.xact_start BETWEEN clock_timestamp() - make_interval(secs => %s) AND clock_timestamp()",
+        " AND l.granted AND NOT a.xact_start BETWEEN clock_timestamp()"
+        " - make_interval(secs => CASE a.wait_event WHEN 'ClientWrite' THEN %s ELSE %s END) AND clock_timestamp()",
+        stalled,
         seconds,
     )
     if holder:
         logger.warning("feed: terminated backend %s, which held the checkpoint lock for too long", holder[0])
+    return bool(holder)
 
 
 async def one_row(database: Database, sql: str, *values: object, **named: object) -> tuple[Any, ...]:

@@ -52,8 +52,9 @@ REST = 0.5
 #: Without news it goes idle after this long: where writes are few, their pokes are faster than any poll.
 HOT_FOR = 0.01
 LONGEST_BACKOFF = 1.0
-#: A checkpoint lock that one backend holds this long belongs to a frozen reader.
-FROZEN_AFTER = 5.0
+#: A checkpoint lock that one backend holds this long, in seconds, belongs to a frozen reader; sooner, if it waits for
+#: that reader to take a result.
+FROZEN_AFTER, STALLED_AFTER = 5.0, 2.0
 
 
 class Feed:
@@ -78,6 +79,7 @@ class Feed:
         self._gate: int | None = None
         self._gate_held = False
         self._lock_missed_at: float | None = None
+        self._leniency = 1.0  # doubled by each termination: on a slow network a large result may take long
         self._asked = 0.0  # when the checkpoint that is being taken was asked for
 
     def wake(self) -> None:
@@ -99,7 +101,7 @@ class Feed:
                     await self._follow()
                 except psycopg.errors.LockNotAvailable:
                     await self._ask(ROLLBACK)
-                    await terminate_frozen(self.connection, FROZEN_AFTER)
+                    await self._terminate_frozen()
                     raise
                 finally:
                     connection, self._connection = self._connection, None
@@ -276,7 +278,7 @@ class Feed:
         end = () if export else (COMMIT,)
         self._asked = time.monotonic()
         answers = await self._ask(
-            LOOK, BEGIN, *lock, TAKE, *end, gate=gate, patience=f"{FROZEN_AFTER * 1000:.0f}ms",
+            LOOK, BEGIN, *lock, TAKE, *end, gate=gate, patience=f"{self._leniency * STALLED_AFTER * 1000:.0f}ms",
             start=self._start, mark=self._mark, always=always, export=export, limit=self.batch_size + 1,
             known=self.position.id if self.position else 0,
         )  # fmt: skip
@@ -295,12 +297,17 @@ class Feed:
         """Others hold the checkpoint lock: for a moment, unless they are frozen."""
         if self._lock_missed_at is None:
             self._lock_missed_at = time.monotonic()
-        elif time.monotonic() - self._lock_missed_at > FROZEN_AFTER:
+        elif time.monotonic() - self._lock_missed_at > self._leniency * STALLED_AFTER:
             self._lock_missed_at = None
-            await terminate_frozen(self.connection, FROZEN_AFTER)
+            await self._terminate_frozen()
+
+    async def _terminate_frozen(self) -> None:
+        if await terminate_frozen(self.connection, self._leniency * FROZEN_AFTER, self._leniency * STALLED_AFTER):
+            self._leniency *= 2
 
     async def _deliver_taken(self, rows: list[TextRow]) -> None:
         self._mark = None
+        self._leniency = 1.0
         end, (at, after, between) = Checkpoint.of_row(rows[0]), rows[0][4:7]
         events = [row[7:] for row in rows if row[7] is not None]
         batch = log.batch_of_rows(events, self.batch_size)

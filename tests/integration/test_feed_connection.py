@@ -214,6 +214,7 @@ async def assert_terminated(database: Database) -> None:
 
 async def test_a_frozen_holder_of_the_checkpoint_lock_is_terminated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "FROZEN_AFTER", 0.2)
+    monkeypatch.setattr(listener, "STALLED_AFTER", 0.2)
     async with following() as feed, connected() as (writer,), frozen() as holder:
         await feed.recorder.has(await add(writer))
         await assert_terminated(holder)
@@ -222,12 +223,14 @@ async def test_a_frozen_holder_of_the_checkpoint_lock_is_terminated(monkeypatch:
 
 async def test_a_feed_that_starts_terminates_a_frozen_holder_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "FROZEN_AFTER", 0.2)
+    monkeypatch.setattr(listener, "STALLED_AFTER", 0.2)
     async with frozen() as holder, following():
         await assert_terminated(holder)
 
 
 async def test_a_feed_whose_subscribers_wait_terminates_a_frozen_holder_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "FROZEN_AFTER", 0.2)
+    monkeypatch.setattr(listener, "STALLED_AFTER", 0.2)
     async with following() as feed:
         round_ = EmptyRound(feed)
 

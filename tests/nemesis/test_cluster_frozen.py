@@ -1,8 +1,8 @@
 """A reader stands still while it holds what others need: they go on, without it.
 
 What frees them: the gate by `idle_session_timeout`, the checkpoint lock by `idle_in_transaction_session_timeout`; of a
-reader that stands still while a result is sent to it by `tcp_user_timeout`, over a Unix socket by whoever misses the
-lock for too long.
+reader that stands still while a result is sent to it by `tcp_user_timeout`, or by whoever misses the lock for too long,
+which alone helps over a Unix socket.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.nemesis.campaign import serve
 from tests.nemesis.cluster import Cluster
 from tests.nemesis.freezing import arm, froze, frozen, thaw
 
-#: Well beyond what the timeouts promise (3 s, by a Unix socket 5 s), for a busy machine.
+#: Well beyond what the timeouts promise (3 s), for a busy machine.
 SOON = 20.0
 #: Who holds one of the engine's advisory locks, or whether this one does.
 LOCKS = """
@@ -153,7 +153,8 @@ async def test_others_go_on_beside_a_frozen_server(cluster: Cluster, own_site: S
         await two.at_free.until(lambda: message in two.at_free.rows("messages"), "the others' step", SOON)
         await asyncio.to_thread(two.wait_until_it_holds_nothing)
         terminated = f"terminated backend {two.backend}" in "".join(two.free.output)
-        assert terminated == ((place, by) == ("sending", "socket"))
+        if (place, by) != ("sending", "tcp"):  # where both the kernel's timeout and the other feed wait for 2 s
+            assert terminated == (place == "sending")
         assert BY_SERVER.get((place, by), "") in cluster.log.read_text()
         await two.go_on()
         new = own_site.message(two.cast.session, "after")
