@@ -90,7 +90,7 @@ class StaffAdmin(PaintedModelAdmin):
 class ReadOnlyAdmin(StaffAdmin):
     """Everyone who may look may look only."""
 
-    actions: ClassVar[Any] = None
+    actions = None
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
