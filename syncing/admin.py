@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from syncing.declarations import declarations
-from syncing.models import SyncCheckpoint, SyncClient, SyncConflict, SyncEvent
+from syncing.models import SyncAlert, SyncCheckpoint, SyncClient, SyncConflict, SyncEvent, SyncProcess
 from syncing.staff import ReadOnlyAdmin
 
 
@@ -101,3 +101,20 @@ class SyncConflictAdmin(ReadOnlyAdmin):
     list_select_related = ("user",)
     search_fields = ("user__email", "user__name", "table_name")
     ordering = ("-created_at",)
+
+
+@admin.register(SyncAlert)
+class SyncAlertAdmin(ReadOnlyAdmin):
+    """What is wrong now."""
+
+    list_display = ("raised_at", "severity", "part", "code", "message")
+    list_filter = ("severity", "part")
+    ordering = ("-raised_at",)
+
+
+@admin.register(SyncProcess)
+class SyncProcessAdmin(ReadOnlyAdmin):
+    """Server processes, and when each last answered a heartbeat."""
+
+    list_display = ("pid", "host", "started_at", "answered_at", "missed_at", "backend_pid")
+    ordering = ("host", "started_at")

@@ -28,6 +28,10 @@ class Link(Protocol):
     def sent(self) -> int:
         """Bytes that the client has taken so far; asked only while it is paused."""
 
+    @property
+    def written(self) -> int:
+        """Bytes that were handed over so far."""
+
     def write(self, frame: Packet) -> None:
         """Sends a text frame, or keeps it until the client reads."""
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
-from msgspec import Meta, Raw, UnsetType
+from msgspec import UNSET, Meta, Raw, UnsetType
 
 from syncing.cursor import Cursor
 from syncing.values import MAX_INTEGER
@@ -276,7 +276,7 @@ class Result(Frame, frozen=True, kw_only=True):
     id: UUID
     status: Outcome
     version: int | None = None
-    row: Raw | UnsetType = msgspec.UNSET
+    row: Raw | UnsetType = UNSET
     conflict: UUID | None = None
     replayed: bool = False
     error: Problem | None = None
@@ -289,14 +289,45 @@ class HttpResult(Result, frozen=True, kw_only=True, tag=False):
     cursor: Cursor | None = None
 
 
+class IssueDetails(Struct, frozen=True, kw_only=True):
+    """For staff. detail: may hold a query."""
+
+    code: str
+    part: str
+    severity: Literal["warning", "critical"]
+    detail: str
+
+
 class Health(Struct, frozen=True, kw_only=True):
+    """parts, details: for staff; details in the order of the issues."""
+
     status: Literal["healthy", "warning", "critical"]
     score: int
     issues: list[str]
     recommendations: list[str]
+    parts: dict[str, str] | UnsetType = UNSET
+    details: list[IssueDetails] | UnsetType = UNSET
+
+
+class LatencyFigures(Struct, frozen=True, kw_only=True):
+    count: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
+class ProcessFigures(Struct, frozen=True, kw_only=True):
+    host: str
+    pid: int
+    answered: bool
+    heartbeat_ms: float | None
+    clients: int
+    behind: int
 
 
 class Status(Frame, frozen=True, kw_only=True):
+    """What is UNSET by default is for staff."""
+
     online: bool
     last_sync: str | None
     pending_events: int
@@ -304,6 +335,12 @@ class Status(Frame, frozen=True, kw_only=True):
     latency_ms: float | None
     bandwidth_bytes_per_second: float
     health: Health
+    latency: LatencyFigures | UnsetType | None = UNSET
+    changes_per_second: dict[str, float] | UnsetType = UNSET
+    clients: int | UnsetType = UNSET
+    clients_behind: int | UnsetType = UNSET
+    lag_seconds: float | UnsetType = UNSET
+    processes: list[ProcessFigures] | UnsetType = UNSET
 
 
 class Error(Frame, frozen=True, kw_only=True):

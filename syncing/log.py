@@ -8,8 +8,10 @@ what the later one sees and the earlier does not. Every boundary is a state that
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from syncing.cursor import Cursor
@@ -48,8 +50,11 @@ SIZED = f"""
 
 READ = SIZED.format(between=BETWEEN.format(columns=EVENT_COLUMNS, start=START, end=END))
 
-#: The tables of a batch that is too large to be read.
-TABLES = f"SELECT DISTINCT table_name FROM ({BETWEEN.format(columns='e.table_name', start=START, end=END)}) AS e"
+#: What there is in a batch that is too large to be read.
+TABLES = f"""
+    SELECT table_name, op, count(*) FROM ({BETWEEN.format(columns="e.table_name, e.op::text", start=START, end=END)})
+    AS e GROUP BY 1, 2
+"""
 
 # Where the database is: a snapshot that equals the last one says that nothing can be new, at the cost of a glance. The
 # gate is only tried, at each look.
@@ -84,13 +89,19 @@ TAKE = f"""
         WHERE coalesce(current_setting('claudia.locked', true), '') <> 'false'
             AND coalesce((SELECT id FROM predecessor), 0) >= %(known)s
             AND (%(always)s OR EXISTS (SELECT FROM fresh))
-        RETURNING id, mark, snapshot::text AS snapshot, pg_notify('claudia_sync', '{TAKEN}')),
+        RETURNING id, mark, snapshot::text AS snapshot, extract(epoch FROM created_at)::float8 AS at,
+            extract(epoch FROM created_at - now())::float8 AS after, pg_notify('claudia_sync', '{TAKEN}')),
     numbered AS (SELECT taken.*, (SELECT name FROM exported) AS export FROM taken)
-    SELECT numbered.id, numbered.mark, numbered.snapshot, numbered.export, fresh.*
+    SELECT numbered.id, numbered.mark, numbered.snapshot, numbered.export, numbered.at, numbered.after, fresh.*
     FROM numbered LEFT JOIN fresh ON true
 """
 
-NEWEST = "SELECT id, mark, snapshot::text FROM public.sync_checkpoints ORDER BY id DESC LIMIT 1"
+#: With when it was taken, in epoch seconds, and how many seconds ago that is, both by the database's clock.
+NEWEST = """
+    SELECT id, mark, snapshot::text, extract(epoch FROM created_at)::float8,
+        extract(epoch FROM clock_timestamp() - created_at)::float8
+    FROM public.sync_checkpoints ORDER BY id DESC LIMIT 1
+"""
 #: The checkpoint from which a cursor goes on: itself, or the one before if it was thinned.
 AT = "SELECT id, mark, snapshot::text FROM public.sync_checkpoints WHERE id <= %s ORDER BY id DESC LIMIT 1"
 
@@ -149,32 +160,51 @@ class Event:
         return cls(int(id_), table, op, row_id, int(version or 0), scope, old_scope, after, before, keys, float(at))
 
 
+TABLE_AND_OPERATION = attrgetter("table", "op")
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What happened between two checkpoints.
 
     events: in the order in which they were written. resets: database tables of which something happened that rows
-    cannot tell, or too much of it.
+    cannot tell, or too much of it. counts: how many entries of the log it is, by table and operation.
     """
 
     events: tuple[Event, ...]
     resets: frozenset[str] = frozenset()
     bytes: int = 0
+    counts: Mapping[tuple[str, str], int] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, events: Iterable[Event], size: int = 0) -> Batch:
         """The batch of these events, resets among them set apart."""
         ordered = sorted(events, key=lambda event: event.id)
         rows = tuple(event for event in ordered if event.op != "R")
-        return cls(rows, frozenset(event.table for event in ordered if event.op == "R"), size)
+        resets = frozenset(event.table for event in ordered if event.op == "R")
+        return cls(rows, resets, size, Counter(map(TABLE_AND_OPERATION, ordered)))
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a checkpoint was taken. at: epoch seconds by the database's clock, which writes are dated by.
+
+    here: by this process's monotonic clock. The two clocks are never compared: `here` is when this process asked, plus
+    what passed in the database from then on, and so too early by the way there. own: this process took it.
+    """
+
+    at: float
+    here: float
+    own: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A batch and the checkpoint at which it ends."""
+    """A batch, the checkpoint at which it ends, and when that was taken."""
 
     end: Checkpoint
     batch: Batch
+    moment: Moment | None = field(default=None, compare=False)
 
 
 def covers(checkpoint: Checkpoint, xid: int) -> bool:

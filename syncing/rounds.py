@@ -13,6 +13,7 @@ from syncing.connections import Connection, State
 from syncing.frames import CloseCode
 from syncing.log import Checkpoint, Step
 from syncing.matching import Unreadable
+from syncing.metrics import metrics
 from syncing.packets import Packet
 from syncing.recent import Anchor, History, Past
 from syncing.snapshots import Opened, Order, SnapshotReaders, SnapshotRound
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LONGEST_RETRY = 30.0
+RETRIES = metrics.counter("staging_retries")
 
 
 class Rounds:
@@ -127,6 +129,7 @@ class Rounds:
         connection = job.connection
         connection.job = connection.staging = None
         if not connection.closed:
+            RETRIES.add()
             delay = min(LONGEST_RETRY, 0.1 * 2**connection.failures)
             connection.failures = min(connection.failures + 1, 10)
             asyncio.get_running_loop().call_later(delay, self.want, connection)

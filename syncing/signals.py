@@ -11,6 +11,10 @@ from django.dispatch import Signal
 conflict_opened = Signal()
 #: conflict
 conflict_resolved = Signal()
+#: alert (see `alerts.Alert`), when something begins to be wrong, or gets worse
+alert_raised = Signal()
+#: alert, when it is over
+alert_cleared = Signal()
 
 
 def announce(signal: Signal, sender: type[Any], **facts: Any) -> None:

@@ -26,6 +26,7 @@ from syncing.access import Access, access_of_rows, grants_sql
 from syncing.databases import conninfo
 from syncing.declarations import declaration_of
 from syncing.log import Checkpoint
+from syncing.metrics import metrics
 from syncing.projection import row_json
 from syncing.recent import Anchor
 from syncing.shapes import Shape
@@ -38,6 +39,7 @@ CHUNK_BYTES = 128 * 1024
 FIRST_FETCH, LARGEST_FETCH = 50, 2000
 #: How long a reader waits for the checkpoint that it was opened for.
 PATIENCE = 30.0
+READ_BYTES = metrics.counter("snapshot_bytes")
 
 #: What `syncing.wire` relies on; inside the transaction, so that it works through a pooler too.
 SPELLING = """
@@ -268,6 +270,7 @@ def read_shape(connection: psycopg.Connection[Any], shape: Shape, wanted: Mappin
     waiting: dict[bytes, list[bytes]] = {scope.encode(): [] for scope in wanted}
     sizes = dict.fromkeys(waiting, 0)
     for rows, texts in fetched(connection):
+        READ_BYTES.add(sum(map(len, texts)))
         for scope, some in by_scope(rows, texts, waiting):
             waiting[scope] += some
             sizes[scope] += sum(map(len, some))
