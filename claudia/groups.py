@@ -26,6 +26,10 @@ VIEWER = permissions("view") | {
     "syncing.view_synccheckpoint",
     "syncing.view_syncclient",
     "syncing.view_syncconflict",
+    "syncing.view_mutationreceipt",
+    "syncing.view_syncmetric",
+    "syncing.view_syncalert",
+    "syncing.view_syncprocess",
 }
 #: Helps people: reads what they wrote, mends rows, shares projects, revokes tokens.
 SUPPORT = (
@@ -39,8 +43,12 @@ SUPPORT = (
         "accounts.delete_apitoken",
     }
 )
-#: Runs the system: makes and deletes rows too, and sees who read what.
-OPERATOR = SUPPORT | permissions("add", "delete") | {"syncing.view_personalreading", "admin.view_logentry"}
+#: Runs the system: makes and deletes rows too, sees who read what, forces resyncs and runs maintenance.
+OPERATOR = (
+    SUPPORT
+    | permissions("add", "delete")
+    | {"syncing.view_personalreading", "admin.view_logentry", "syncing.operate_sync"}
+)
 
 GROUPS = {"viewer": VIEWER, "support": SUPPORT, "operator": OPERATOR}
 

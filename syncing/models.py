@@ -148,7 +148,10 @@ class SyncCheckpoint(models.Model):
 
 
 class SyncClient(models.Model):
-    """An installation of a client, as one user uses it: when it was last there, and how far it has got."""
+    """An installation of a client, as one user uses it: when it was last there, and how far it has got.
+
+    resync_after: if it comes again with a cursor up to this checkpoint, it reads everything anew (see `operations`).
+    """
 
     id = models.BigAutoField(primary_key=True)
     client = models.UUIDField()
@@ -157,10 +160,19 @@ class SyncClient(models.Model):
     cursor = models.TextField(blank=True, db_default="")
     connected_at = models.DateTimeField(null=True)
     last_sync_at = models.DateTimeField(null=True)
+    resync_after = models.BigIntegerField(null=True, blank=True, editable=False)
 
     class Meta:
         db_table = "sync_clients"
+        permissions = [("operate_sync", "Can force clients to resync, disconnect them and run maintenance")]
         constraints = [models.UniqueConstraint(fields=["client", "user"], name="sync_clients_client_user")]
+        indexes = [
+            models.Index(
+                fields=["resync_after"],
+                name="sync_clients_resync",
+                condition=models.Q(resync_after__isnull=False),
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.client} of {self.user}"

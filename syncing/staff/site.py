@@ -10,6 +10,7 @@ from django.shortcuts import render, resolve_url
 from django.templatetags.static import static
 from django.urls import reverse
 
+from syncing.staff import dashboard
 from syncing.staff.paint import PaintedSite
 
 #: Sections of the sidebar, in this order. A page says in which one it stands (`StaffAdmin.section`).
@@ -22,6 +23,7 @@ class StaffSite(PaintedSite):
     site_title = site_header = "Claudia"
     index_title = "Overview"
     enable_nav_sidebar = True
+    index_template = "syncing/staff/dashboard.html"
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         return super().each_context(request) | {
@@ -36,6 +38,13 @@ class StaffSite(PaintedSite):
             "show_history": True,
             "show_view_on_site": False,
         }
+
+    def extra_urls(self) -> list[Any]:
+        """What the paint asks for: addresses beside those of the models."""
+        return dashboard.urls(self)
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        return super().index(request, dashboard.context(request) | (extra_context or {}))
 
     def _get_colors(self, key: str, *args: Any) -> dict[str, dict[str, str]]:
         """None by way of an element inside the page, which the content security policy would refuse: see staff.css."""
