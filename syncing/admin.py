@@ -12,7 +12,17 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from syncing.declarations import declarations
-from syncing.models import SyncAlert, SyncCheckpoint, SyncClient, SyncConflict, SyncEvent, SyncProcess
+from syncing.models import (
+    MutationReceipt,
+    SyncAlert,
+    SyncCheckpoint,
+    SyncClient,
+    SyncConflict,
+    SyncEvent,
+    SyncMetric,
+    SyncProcess,
+)
+from syncing.monitoring_admin import MutationReceiptAdmin, SyncAlertAdmin, SyncMetricAdmin, SyncProcessAdmin
 from syncing.staff import ReadOnlyAdmin
 
 
@@ -103,18 +113,7 @@ class SyncConflictAdmin(ReadOnlyAdmin):
     ordering = ("-created_at",)
 
 
-@admin.register(SyncAlert)
-class SyncAlertAdmin(ReadOnlyAdmin):
-    """What is wrong now."""
-
-    list_display = ("raised_at", "severity", "part", "code", "message")
-    list_filter = ("severity", "part")
-    ordering = ("-raised_at",)
-
-
-@admin.register(SyncProcess)
-class SyncProcessAdmin(ReadOnlyAdmin):
-    """Server processes, and when each last answered a heartbeat."""
-
-    list_display = ("pid", "host", "started_at", "answered_at", "missed_at", "backend_pid")
-    ordering = ("host", "started_at")
+admin.site.register(SyncAlert, SyncAlertAdmin)
+admin.site.register(SyncProcess, SyncProcessAdmin)
+admin.site.register(SyncMetric, SyncMetricAdmin)
+admin.site.register(MutationReceipt, MutationReceiptAdmin)

@@ -46,7 +46,7 @@ INSTRUMENTS = {
             "entries of the log, counted by the process that took the checkpoint at which they left",
             ("table", "operation"),
         ),
-        Instrument("steps", COUNTER, "steps", "batches between two checkpoints, counted as `changes` are"),
+        Instrument("steps", COUNTER, "steps", "checkpoints with something new, counted as `changes` are"),
         Instrument(
             "write_to_checkpoint_seconds",
             DISTRIBUTION,

@@ -22,7 +22,7 @@ from syncing import log
 from syncing.audience import Audience
 from syncing.continuity import one_row, recognise_cluster, still_there, terminate_frozen
 from syncing.databases import conninfo
-from syncing.log import Batch, Checkpoint, Moment, Step
+from syncing.log import Batch, Checkpoint, Moment, Step, Taken
 from syncing.pipeline import Pipeline, Statement, TextRow
 from syncing.questions import (
     BEGIN,
@@ -37,6 +37,7 @@ from syncing.questions import (
     QUESTIONS,
     READ,
     ROLLBACK,
+    SESSION,
     STAY_AWAKE,
     TABLES,
     TAKE,
@@ -53,16 +54,6 @@ HOT_FOR = 0.01
 LONGEST_BACKOFF = 1.0
 #: A checkpoint lock that one backend holds this long belongs to a frozen reader.
 FROZEN_AFTER = 5.0
-SESSION = {
-    "synchronous_commit": "on",  # a checkpoint makes durable what it lets out
-    # To plan over the ring costs twice as much as to read from it: plans are made once, and must be those by index.
-    "plan_cache_mode": "force_generic_plan",
-    "enable_seqscan": "off",
-    "enable_bitmapscan": "off",
-    "idle_in_transaction_session_timeout": "2s",
-    "tcp_user_timeout": "3s",
-    "default_transaction_isolation": "read\\ committed",
-}
 
 
 class Feed:
@@ -250,7 +241,7 @@ class Feed:
         if end.id == self._known.id:
             return
         [rows] = await self._ask(READ, start=self._start, end=end.snapshot, limit=self.batch_size + 1)
-        moment = Moment(float(at or 0), asked - float(age or 0), own=False)
+        moment = Moment(float(at or 0), asked - float(age or 0))
         await self._deliver(end, log.batch_of_rows(rows, self.batch_size), moment)
 
     async def _take(self, *, gate: int | None = None) -> bool:
@@ -310,19 +301,23 @@ class Feed:
 
     async def _deliver_taken(self, rows: list[TextRow]) -> None:
         self._mark = None
-        at, after = rows[0][4:6]
-        batch = log.batch_of_rows([row[6:] for row in rows if row[6] is not None], self.batch_size)
-        moment = Moment(float(at or 0), self._asked + float(after or 0), own=True)
-        await self._deliver(Checkpoint.of_row(rows[0]), batch, moment)
+        end, (at, after, between) = Checkpoint.of_row(rows[0]), rows[0][4:7]
+        events = [row[7:] for row in rows if row[7] is not None]
+        batch = log.batch_of_rows(events, self.batch_size)
+        taken = Taken.of_rows(events, between) if batch else Taken(await self._count(between or self._start, end))
+        await self._deliver(end, batch, Moment(float(at or 0), self._asked + float(after or 0), taken))
 
     async def _deliver(self, end: Checkpoint, batch: Batch | None, moment: Moment) -> None:
         if batch is None:
-            [tables] = await self._ask(TABLES, start=self._start, end=end.snapshot)
-            counts = {(table or "", op or ""): int(count or 0) for table, op, count in tables}
-            batch = Batch((), frozenset(table for table, _ in counts), counts=counts)
+            batch = Batch((), frozenset(table for table, _ in await self._count(self._start, end)))
         self.position = end
         self._start = end.snapshot
         self.audience.deliver(Step(end, batch, moment))
+
+    async def _count(self, start: str, end: Checkpoint) -> dict[tuple[str, str], int]:
+        """How much there is between a snapshot and a checkpoint, by table and operation."""
+        [rows] = await self._ask(TABLES, start=start, end=end.snapshot)
+        return {(table or "", op or ""): int(count or 0) for table, op, count in rows}
 
     async def _hold_round(self) -> None:
         """A checkpoint that readers import before it is committed, so that they read exactly its state."""

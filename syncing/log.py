@@ -11,7 +11,6 @@ import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Any
 
 from syncing.cursor import Cursor
@@ -21,7 +20,7 @@ BATCH_BYTES = 64 * 1024 * 1024
 
 EVENT_COLUMNS = (
     "e.id, e.table_name, e.op::text, e.row_id::text, e.version, e.scope, e.old_scope, e.after, e.before, e.keys,"
-    " extract(epoch FROM e.created_at)::float8"
+    " extract(epoch FROM e.created_at)::float8, e.xid::text"
 )
 
 # The split form: transactions that the earlier snapshot saw running, and those that began after it. As one range from
@@ -42,10 +41,10 @@ SIZED = f"""
     SELECT id, table_name, op, row_id, version, scope, old_scope,
         CASE WHEN bytes <= {BATCH_BYTES} THEN after END AS after,
         CASE WHEN bytes <= {BATCH_BYTES} THEN before END AS before,
-        CASE WHEN bytes <= {BATCH_BYTES} THEN keys END AS keys, at, bytes
+        CASE WHEN bytes <= {BATCH_BYTES} THEN keys END AS keys, at, bytes, xid
     FROM (SELECT *, sum(coalesce(octet_length(after), 0) + coalesce(octet_length(before), 0)) OVER () AS bytes
           FROM ({{between}} LIMIT %(limit)s) AS found (id, table_name, op, row_id, version, scope, old_scope,
-                                                     after, before, keys, at)) AS sized
+                                                     after, before, keys, at, xid)) AS sized
 """
 
 READ = SIZED.format(between=BETWEEN.format(columns=EVENT_COLUMNS, start=START, end=END))
@@ -79,7 +78,7 @@ TAKEN = "taken"
 # other processes; our own listener knows its own pid. None is taken where the newest is older than `known`, which the
 # feed has delivered: with its predecessor's mark it would join a history that was rolled back to one that was not.
 TAKE = f"""
-    WITH predecessor AS MATERIALIZED (SELECT id, mark FROM public.sync_checkpoints ORDER BY id DESC LIMIT 1),
+    WITH predecessor AS MATERIALIZED (SELECT id, mark, snapshot FROM public.sync_checkpoints ORDER BY id DESC LIMIT 1),
     fresh AS MATERIALIZED (
         {SIZED.format(between=BETWEEN.format(columns=EVENT_COLUMNS, start=START, end="pg_current_snapshot()"))}),
     exported AS MATERIALIZED (SELECT pg_export_snapshot() AS name WHERE %(export)s),
@@ -91,8 +90,12 @@ TAKE = f"""
             AND (%(always)s OR EXISTS (SELECT FROM fresh))
         RETURNING id, mark, snapshot::text AS snapshot, extract(epoch FROM created_at)::float8 AS at,
             extract(epoch FROM created_at - now())::float8 AS after, pg_notify('claudia_sync', '{TAKEN}')),
-    numbered AS (SELECT taken.*, (SELECT name FROM exported) AS export FROM taken)
-    SELECT numbered.id, numbered.mark, numbered.snapshot, numbered.export, numbered.at, numbered.after, fresh.*
+    numbered AS (
+        SELECT taken.*, (SELECT name FROM exported) AS export,
+            (SELECT snapshot::text FROM predecessor WHERE id <> %(known)s) AS between
+        FROM taken)
+    SELECT numbered.id, numbered.mark, numbered.snapshot, numbered.export, numbered.at, numbered.after,
+        numbered.between, fresh.*
     FROM numbered LEFT JOIN fresh ON true
 """
 
@@ -160,29 +163,24 @@ class Event:
         return cls(int(id_), table, op, row_id, int(version or 0), scope, old_scope, after, before, keys, float(at))
 
 
-TABLE_AND_OPERATION = attrgetter("table", "op")
-
-
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What happened between two checkpoints.
 
     events: in the order in which they were written. resets: database tables of which something happened that rows
-    cannot tell, or too much of it. counts: how many entries of the log it is, by table and operation.
+    cannot tell, or too much of it.
     """
 
     events: tuple[Event, ...]
     resets: frozenset[str] = frozenset()
     bytes: int = 0
-    counts: Mapping[tuple[str, str], int] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, events: Iterable[Event], size: int = 0) -> Batch:
         """The batch of these events, resets among them set apart."""
         ordered = sorted(events, key=lambda event: event.id)
         rows = tuple(event for event in ordered if event.op != "R")
-        resets = frozenset(event.table for event in ordered if event.op == "R")
-        return cls(rows, resets, size, Counter(map(TABLE_AND_OPERATION, ordered)))
+        return cls(rows, frozenset(event.table for event in ordered if event.op == "R"), size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +188,29 @@ class Moment:
     """When a checkpoint was taken. at: epoch seconds by the database's clock, which writes are dated by.
 
     here: by this process's monotonic clock. The two clocks are never compared: `here` is when this process asked, plus
-    what passed in the database from then on, and so too early by the way there. own: this process took it.
+    what passed in the database from then on, and so too early by the way there. taken: what is new in the log since
+    the checkpoint before, if this process took it: each entry is new at one checkpoint, which one process took.
     """
 
     at: float
     here: float
-    own: bool
+    taken: Taken | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Entries of the log. counts: by table and operation. written_at: when, in epoch seconds; none if they are many."""
+
+    counts: Mapping[tuple[str, str], int]
+    written_at: Sequence[float] = ()
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[Sequence[Any]], between: str | None) -> Taken:
+        """What is new in the rows of TAKE's tail. between: the snapshot of a checkpoint that others took meanwhile."""
+        if between is not None:
+            seen = Checkpoint(0, "", between)
+            rows = [row for row in rows if not covers(seen, int(row[12]))]
+        return cls(Counter((row[1], row[2]) for row in rows), [float(row[10]) for row in rows])
 
 
 @dataclass(frozen=True, slots=True)

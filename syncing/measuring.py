@@ -35,20 +35,22 @@ def note_step(step: Step, tables: Mapping[str, str], *, told: bool) -> None:
     moment = step.moment
     if moment is None:
         return
-    waited = [moment.at - event.at for event in step.batch.events]
-    if moment.own:
+    if moment.taken is not None and moment.taken.counts:
         STEPS.add()
-        for what, number in step.batch.counts.items():
+        WRITE_TO_CHECKPOINT.extend([moment.at - at for at in moment.taken.written_at])
+        for what, number in moment.taken.counts.items():
+            if what[0] not in tables:
+                continue
             changes = CHANGES.get(what)
             if changes is None:
-                table, op = tables.get(what[0], what[0]), SyncEvent.Op(what[1]).label
-                changes = CHANGES[what] = metrics.counter("changes", table=table, operation=op)
+                operation = SyncEvent.Op(what[1]).label
+                changes = CHANGES[what] = metrics.counter("changes", table=tables[what[0]], operation=operation)
             changes.add(number)
-        WRITE_TO_CHECKPOINT.extend(waited)
     if told:
         took = time.monotonic() - moment.here
         CHECKPOINT_TO_SOCKET.observe(took)
-        DELIVERY.extend([one + took for one in waited])
+        seen_at = moment.at + took
+        DELIVERY.extend([seen_at - event.at for event in step.batch.events])
 
 
 def note_resets(tables: Iterable[str]) -> None:

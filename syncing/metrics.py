@@ -86,15 +86,15 @@ class Metrics:
 
     # -- recording ---------------------------------------------------------------------------------------------------
 
-    def count(self, name: str, number: float = 1, **labels: object) -> None:
+    def count(self, name: str, number: float = 1, /, **labels: object) -> None:
         """So many more, 0 or more."""
         self._find(Counter, Kind.COUNTER, name, "", labels).add(number)
 
-    def observe(self, name: str, value: float, unit: str = "", **labels: object) -> None:
+    def observe(self, name: str, value: float, /, unit: str = "", **labels: object) -> None:
         """A value, which is finite. unit: of a metric that is not the engine's own."""
         self._find(Distribution, Kind.DISTRIBUTION, name, unit, labels).observe(value)
 
-    def gauge(self, name: str, value: float, **labels: object) -> None:
+    def gauge(self, name: str, value: float, /, **labels: object) -> None:
         """What a level is at from now on."""
         self._find(Gauge, Kind.GAUGE, name, "", labels).set(value)
 
@@ -103,15 +103,15 @@ class Metrics:
         found = self._find(Distribution, Kind.DISTRIBUTION, name, unit, {"source": "client"}, of_client=True)
         found.observe(value)
 
-    def counter(self, name: str, **labels: object) -> Counter:
+    def counter(self, name: str, /, **labels: object) -> Counter:
         """The handle of a counter, to be kept."""
         return self._find(Counter, Kind.COUNTER, name, "", labels)
 
-    def distribution(self, name: str, **labels: object) -> Distribution:
+    def distribution(self, name: str, /, **labels: object) -> Distribution:
         """The handle of a distribution, to be kept."""
         return self._find(Distribution, Kind.DISTRIBUTION, name, "", labels)
 
-    def level(self, name: str, **labels: object) -> Gauge:
+    def level(self, name: str, /, **labels: object) -> Gauge:
         """The handle of a gauge, to be kept."""
         return self._find(Gauge, Kind.GAUGE, name, "", labels)
 

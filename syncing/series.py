@@ -76,7 +76,7 @@ class Tallies(Generic[Sum]):
         return total
 
     def last(self, seconds: float) -> Sum:
-        """About the last so many seconds, a minute at most."""
+        """About the last so many seconds, a minute at most; a value counts from when it was folded."""
         first = int((time.monotonic() - seconds) / PIECE)
         total = type(self.pending)()
         for piece, some in self.recent:

@@ -65,7 +65,7 @@ def place(server_url: str, hook: Hook, tmp_path_factory: pytest.TempPathFactory)
         "ALERT_TRANSACTION_SECONDS": "1",
         "ALERT_WEBHOOK_URL": hook.url,
         "ALERT_EMAILS": "ops@example.com",
-        "EMAIL_URL": f"filemail://{mails}",
+        "EMAIL_URL": f"filemail:///{mails}",
     }
     with monitored(server_url, tmp_path_factory.mktemp("alarmed"), **variables) as site:
         site.serve(ALERT_SECONDS="0.5", **variables)
@@ -125,7 +125,7 @@ def test_a_thing_is_told_once_when_it_begins_and_once_when_it_is_over(place: Sit
 
 
 def test_it_goes_by_mail_too(place: Site, tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = Path(place.servers[0]._env["EMAIL_URL"].removeprefix("filemail://"))
+    folder = Path(place.servers[0]._env["EMAIL_URL"].removeprefix("filemail:///"))
     mails = until(lambda: [path.read_text() for path in sorted(folder.iterdir())], "mails")
     whole = "\n".join(mails)
     assert "To: ops@example.com" in whole
