@@ -78,7 +78,12 @@ def _run(task: str) -> Outcome:
     began = time.monotonic()
     command = [sys.executable, str(settings.BASE_DIR / "manage.py"), task]
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=settings.BASE_DIR
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=settings.BASE_DIR,
     )
     late = threading.Timer(LONGEST, process.terminate)
     killed = threading.Timer(LONGEST + GRACE, process.kill)
@@ -86,15 +91,15 @@ def _run(task: str) -> Outcome:
         timer.daemon = True
         timer.start()
     end = ""
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
-        while some := process.stdout.read(KEPT):
-            end = (end + some)[-KEPT:]
+        with process.stdout:
+            while some := process.stdout.read(KEPT):
+                end = (end + some)[-KEPT:]
         code = process.wait()
     finally:
         late.cancel()
         killed.cancel()
-        process.stdout.close()
     lines = [line.strip() for line in end.splitlines() if line.strip()]
     said = "; ".join(lines[-5:] if code == 0 else lines[-1:])
     if code:

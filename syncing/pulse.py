@@ -82,10 +82,9 @@ class Pulse:
                 self._answering = True
                 self._hub.spawn(self._answer())
             resets -= {TABLE}
-            counts = {what: number for what, number in step.batch.counts.items() if what[0] != TABLE}
             # A step that was nothing else is not measured: to watch a quiet system must not make it a busy one.
             moment = step.moment if resets or step.batch.events else None
-            step = Step(step.end, replace(step.batch, resets=resets, counts=counts), moment)
+            step = Step(step.end, replace(step.batch, resets=resets), moment)
         if resets or step.batch.events:
             self.news += 1
         return step

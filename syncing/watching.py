@@ -269,4 +269,4 @@ def _people(users: list[str]) -> dict[str, tuple[bool, bool, int]]:
         groups=model.groups.through._meta.db_table,
     )
     with brief_connection() as database:
-        return {user: known for user, *known in database.execute(sql, [users])}  # type: ignore[misc]
+        return {user: known for user, *known in database.execute(sql, [users])}

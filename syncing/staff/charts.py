@@ -50,7 +50,7 @@ class Axis:
         for one in some:
             for point in one.series:
                 sums[point.at] += point.avg or 0.0
-        return [sums[at] if at in sums else 0.0 if at in self.covered else None for at in self.times]
+        return [sums.get(at, 0.0 if at in self.covered else None) for at in self.times]
 
     def told(self, some: Iterable[Statistics], what: Callable[[Point], float | None], factor: float = 1) -> Values:
         """A member of a distribution's or gauge's points; None where there is none."""

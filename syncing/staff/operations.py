@@ -104,8 +104,8 @@ def disconnect(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return _ask(
             request, f"Disconnect {aim}?",
-            "The connection is closed. The client comes again by itself, and goes on where it was. To keep somebody out,"
-            " deactivate the user instead.",
+            "The connection is closed. The client comes again by itself, and goes on where it was."
+            " To keep somebody out, deactivate the user instead.",
             "Disconnect", aim,
         )  # fmt: skip
     operations.disconnect(user=aim.user_id, client=aim.client)

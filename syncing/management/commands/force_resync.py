@@ -24,7 +24,11 @@ class Command(BaseCommand):
         parser.add_argument("--user", metavar="EMAIL", help="only this person's clients: an e-mail address")
         parser.add_argument("--client", type=UUID, metavar="UUID", help="only this installation")
         parser.add_argument(
-            "--table", action="append", choices=sorted(declarations()), metavar="TABLE", help="only this one; repeatable"
+            "--table",
+            action="append",
+            choices=sorted(declarations()),
+            metavar="TABLE",
+            help="only this one; repeatable",
         )
 
     def handle(
