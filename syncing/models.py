@@ -318,6 +318,7 @@ class SyncProcess(models.Model):
 
     class Meta:
         db_table = "sync_processes"
+        verbose_name_plural = "sync processes"
 
     def __str__(self) -> str:
         return f"{self.pid} on {self.host}"

@@ -17,6 +17,7 @@ class Migration(migrations.Migration):
                 "permissions": [("operate_sync", "Can force clients to resync, disconnect them and run maintenance")]
             },
         ),
+        migrations.AlterModelOptions(name="syncprocess", options={"verbose_name_plural": "sync processes"}),
         migrations.AddField(
             model_name="syncclient",
             name="resync_after",

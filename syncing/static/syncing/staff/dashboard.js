@@ -79,9 +79,10 @@ function onStatus(status) {
   remember("latency", status.latency ? status.latency.p50_ms : null);
   remember("clients", status.clients);
   remember("bandwidth", status.bandwidth_bytes_per_second);
-  root.dataset.statuses = String(Number(root.dataset.statuses ?? 0) + 1);
+  const statuses = Number(root.dataset.statuses ?? 0) + 1;
+  root.dataset.statuses = String(statuses);
   if (!document.hidden) {
-    void refreshNow();
+    void refreshNow(statuses === 1 ? 0 : NOW_MS); // before, the processes had not told how they are
     void refreshSeries();
   }
 }

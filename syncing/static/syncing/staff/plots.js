@@ -3,7 +3,7 @@
 
 import { moment, tick } from "./amounts.js";
 import { html, svg } from "./draw.js";
-import { greatest, labelled, nearest, path, ticks } from "./scales.js";
+import { greatest, labelled, lone, nearest, path, ticks } from "./scales.js";
 
 /**
  * @typedef {{name: string, values: (number | null)[]}} Line
@@ -79,11 +79,15 @@ class LinePlot {
         "g",
         { class: "axis" },
         ...levels.map((level) => svg("text", { x: left - 6, y: y(level) + 4, "text-anchor": "end" }, unit(level))),
-        ...marks.map((index) =>
-          svg("text", { x: x(index), y: HEIGHT - 6, "text-anchor": index === 0 ? "start" : "middle" }, tick(times[index], range)),
-        ),
+        ...marks.map((index) => {
+          const anchor = index === 0 ? "start" : x(index) > width - 40 ? "end" : "middle";
+          return svg("text", { x: x(index), y: HEIGHT - 6, "text-anchor": anchor }, tick(times[index], range));
+        }),
       ),
       ...lines.map((line, index) => svg("path", { class: `line look-${index % LOOKS}`, d: path(line.values, x, y) })),
+      ...lines.flatMap(({ values }, index) =>
+        lone(values).map((at) => svg("circle", { class: `dot look-${index % LOOKS}`, cx: x(at), cy: y(/** @type {number} */ (values[at])), r: 2.5 })),
+      ),
       this.cursor,
     );
     this.canvas.replaceChildren(picture);

@@ -33,15 +33,19 @@ export function runs(values) {
 }
 
 /**
- * The path of a line, with a gap wherever there is no data; a lone point is a dot.
+ * The path of a line, with a gap wherever there is no data; lone points are no part of it.
  * @param {Values} values @param {(index: number) => number} x @param {(value: number) => number} y
  */
 export function path(values, x, y) {
   const at = (/** @type {number} */ index) => `${x(index).toFixed(1)} ${y(/** @type {number} */ (values[index])).toFixed(1)}`;
   return runs(values)
-    .map((run) => (run.length === 1 ? `M${at(run[0])}h0.01` : `M${run.map(at).join("L")}`))
+    .filter((run) => run.length > 1)
+    .map((run) => `M${run.map(at).join("L")}`)
     .join("");
 }
+
+/** Indexes of points with a gap on both sides: they are drawn as dots. @param {Values} values */
+export const lone = (values) => runs(values).flatMap((run) => (run.length === 1 ? run : []));
 
 /** The index that lies nearest. @param {number} position in pixels @param {number} left @param {number} width @param {number} count */
 export const nearest = (position, left, width, count) =>
