@@ -14,8 +14,9 @@ import os
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -39,6 +40,7 @@ logger = logging.getLogger(__name__)
 STUCK_AFTER = 5.0
 #: Clients that a process tells of one by one; of all others only how many there are.
 MOST_LISTED = 50
+MOST_LOOKED_AT = 2_000
 
 ANSWER = f"""
     WITH answer AS (
@@ -155,12 +157,18 @@ class Pulse:
 
 
 def listing(connections: Collection[Connection], now: float) -> list[dict[str, Any]]:
-    """Of MOST_LISTED clients, those furthest behind first, then those that were sent most."""
+    """Of MOST_LISTED clients, those furthest behind first, then those that were sent most.
+
+    Of very many connections not all are looked through for the latter: this runs in the event loop.
+    """
+    some: Iterable[Connection] = connections
+    if len(connections) > MOST_LOOKED_AT:
+        some = {*(one for one in connections if one.behind), *islice(connections, MOST_LOOKED_AT)}
 
     def behind(one: Connection) -> float:
         return now - one.told_at if one.behind else 0.0
 
-    chosen = heapq.nlargest(MOST_LISTED, connections, key=lambda one: (behind(one), one.link.written))
+    chosen = heapq.nlargest(MOST_LISTED, some, key=lambda one: (behind(one), one.link.written))
     return [
         {
             "client": str(one.client), "user": one.user, "lag_seconds": round(behind(one), 3),

@@ -19,8 +19,10 @@ from syncing.statistics import Period, Point, Statistics, detailed_metrics, step
 
 #: By name, in hours.
 RANGES = {"1h": 1, "24h": 24, "7d": 168, "30d": 720}
-#: For so many seconds a computed range is good.
+#: For so many seconds a computed range is good, and for at least so many times as long as it took to compute: whoever
+#: looks, it costs no more than a tenth of a processor.
 FRESH = {"1h": 4.0, "24h": 30.0, "7d": 60.0, "30d": 120.0}
+TIMES = 10
 NAMES = ("changes", "delivery_seconds", "mutations", "bytes_sent", "clients", "conflicts_opened", "conflicts_resolved")
 Values = list[float | None]
 
@@ -133,9 +135,10 @@ class Shared:
         """Raises KeyError for what is no range."""
         with self._locks[name]:
             until, answer = self._kept.get(name, (0.0, {}))
-            if time.monotonic() >= until:
+            if (began := time.monotonic()) >= until:
                 answer = self._compute(name)
-                self._kept[name] = (time.monotonic() + FRESH[name], answer)
+                ended = time.monotonic()
+                self._kept[name] = (ended + max(FRESH[name], TIMES * (ended - began)), answer)
             return answer
 
 

@@ -125,8 +125,8 @@ def run(request: HttpRequest, task: str) -> HttpResponse:
     thread.start()
     thread.join(PATIENCE)
     entry.refresh_from_db()
-    failed = not thread.is_alive() and "done" not in entry.change_message.split(" after ")[0]
-    tell = messages.error if failed else messages.success
+    went_well = entry.change_message.startswith(("done", RUNS))
+    tell = messages.success if went_well else messages.error
     tell(request, f"{task}: {entry.change_message}")
     return redirect("admin:index")
 

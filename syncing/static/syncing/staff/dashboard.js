@@ -72,7 +72,12 @@ async function refreshSeries(every = RANGES[range][0]) {
 
 /** @param {any} status */
 function onStatus(status) {
-  if (!("changes_per_second" in status)) return; // not staff any more: the next request says so
+  if (!("changes_per_second" in status)) {
+    if (!("statuses" in root.dataset)) return; // who has just come is not known to be staff until the next one
+    watch.stop();
+    onState({ state: "stopped", reason: "This account may not see the whole system any more.", retryAt: null });
+    return;
+  }
   fill(ofStatus(status));
   issues(box("health"), status.health, alerts);
   remember("changes", total(status.changes_per_second));

@@ -5,8 +5,9 @@ import { SUBPROTOCOL, afterClose, hello } from "../protocol.js";
 
 const FIRST_MS = 500;
 const LONGEST_MS = 30_000;
-/** A connection that says nothing for so many of the longest pauses seen, and at least so long, is taken for dead. */
+/** A connection that says nothing for so long, although it is asked, is taken for dead. */
 const SILENT_MS = 60_000;
+const PING_MS = 25_000;
 const CLIENT_KEY = "claudia.staff.client";
 
 /**
@@ -42,6 +43,7 @@ export class Watch {
   #stopped = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #silence;
+  /** @type {ReturnType<typeof setInterval> | undefined} */ #pings;
 
   /**
    * @param {string} url @param {(frame: any) => void} onStatus @param {(state: State) => void} onState
@@ -61,6 +63,7 @@ export class Watch {
     socket.onopen = () => {
       socket.send(JSON.stringify(hello(clientId(), null)));
       socket.send(JSON.stringify({ type: "watch", topic: "status" }));
+      this.#pings = setInterval(() => socket.send(JSON.stringify({ type: "ping" })), PING_MS);
       this.#heard();
     };
     socket.onmessage = ({ data }) => this.#receive(data);
@@ -72,6 +75,7 @@ export class Watch {
     this.#stopped = true;
     clearTimeout(this.#timer);
     clearTimeout(this.#silence);
+    clearInterval(this.#pings);
     this.#socket?.close(1000);
   }
 
@@ -100,6 +104,7 @@ export class Watch {
     if (this.#socket !== socket) return;
     this.#socket = null;
     clearTimeout(this.#silence);
+    clearInterval(this.#pings);
     if (this.#stopped) return;
     const { action, reason } = afterClose(code);
     if (action === "stop") {
