@@ -120,28 +120,44 @@ def run(request: HttpRequest, task: str) -> HttpResponse:
         raise Http404
     if request.method != "POST":
         return _ask(request, f"Run {task}?", known[task], f"Run {task}", None)
-    entry = _log(request, f"run {task}", RUNS)
-    thread = threading.Thread(target=_run, args=(task, entry), name=f"claudia-{task}", daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    entry.refresh_from_db()
-    went_well = entry.change_message.startswith(("done", RUNS))
-    tell = messages.success if went_well else messages.error
-    tell(request, f"{task}: {entry.change_message}")
+    running = Running(task, cast(Any, request.user).pk)
+    said = running.wait(PATIENCE)
+    tell = messages.success if said.startswith(("done", RUNS)) else messages.error
+    tell(request, f"{task}: {said}")
     return redirect("admin:index")
 
 
-def _run(task: str, entry: LogEntry) -> None:
-    try:
-        said = str(maintenance.run(task))
-    except SyncError as error:
-        said = f"not started: {error.message}"
-    except OSError as error:
-        said = f"failed: {type(error).__name__}"
-    try:
-        LogEntry.objects.filter(pk=entry.pk).update(change_message=said)
-    finally:
-        close_old_connections()
+class Running:
+    """A task in a thread, with an entry in the log from its beginning on, whatever becomes of the request."""
+
+    def __init__(self, task: str, user: Any) -> None:
+        self._task, self._user = task, user
+        self._said = RUNS
+        self._thread = threading.Thread(target=self._run, name=f"claudia-{task}", daemon=True)
+        self._thread.start()
+
+    def wait(self, seconds: float) -> str:
+        """How it ended, or that it still runs."""
+        self._thread.join(seconds)
+        return self._said
+
+    def _run(self) -> None:
+        # A connection of its own: the request's transaction ends later.
+        try:
+            entry = _log(self._user, f"run {self._task}", RUNS)
+            said = self._outcome()
+            LogEntry.objects.filter(pk=entry.pk).update(change_message=said)
+            self._said = said
+        finally:
+            close_old_connections()
+
+    def _outcome(self) -> str:
+        try:
+            return str(maintenance.run(self._task))
+        except SyncError as error:
+            return f"not started: {error.message}"
+        except OSError as error:
+            return f"failed: {type(error).__name__}"
 
 
 def recent() -> list[dict[str, Any]]:
@@ -163,9 +179,9 @@ def _content_type() -> ContentType:
     return ContentType.objects.get_for_model(SyncProcess)
 
 
-def _log(request: HttpRequest, what: str, outcome: str) -> LogEntry:
+def _log(user: Any, what: str, outcome: str) -> LogEntry:
     return LogEntry.objects.create(
-        user_id=cast(Any, request.user).pk,
+        user_id=user,
         content_type=_content_type(),
         object_repr=what[:200],
         action_flag=CHANGE,
@@ -174,7 +190,7 @@ def _log(request: HttpRequest, what: str, outcome: str) -> LogEntry:
 
 
 def _done(request: HttpRequest, what: str, outcome: str) -> HttpResponse:
-    _log(request, what, outcome)
+    _log(cast(Any, request.user).pk, what, outcome)
     messages.success(request, outcome)
     return redirect("admin:index")
 

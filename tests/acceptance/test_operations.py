@@ -18,8 +18,9 @@ RESTART = 1012
 @pytest.fixture(scope="module")
 def place(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("operated")
-    with monitored(server_url, folder, ALERT_TRANSACTION_SECONDS="0.5", SYNC_METRICS_SECONDS="1") as site:
-        site.serve(MONITORING_INTERVAL="1", SYNC_METRICS_SECONDS="1")
+    haste = {"ALERT_TRANSACTION_SECONDS": "0.5", "SYNC_METRICS_SECONDS": "1"}
+    with monitored(server_url, folder, **haste) as site:
+        site.serve(MONITORING_INTERVAL="1", **haste)
         yield site
 
 
