@@ -89,7 +89,7 @@ class Connection:
     ready shapes. behind: nothing more is sent until the client has read what was. resume: the cursor that the client
     came with, until it is judged. stuck: how much a paused client had taken, and when that was last seen to grow
     (monotonic). failures: stagings in a row that came to nothing. job, staging: what is being read
-    for it (see `staging`), and the task that does it.
+    for it (see `staging`), and the task that does it. inner: it is the server's own canary.
     """
 
     link: Link
@@ -109,6 +109,7 @@ class Connection:
     failures: int = 0
     job: Any = None
     staging: asyncio.Task[None] | None = None
+    inner: bool = False
     told_at: float = field(default_factory=time.monotonic)
     connected_at: float = field(default_factory=time.time)
 

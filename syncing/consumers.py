@@ -14,7 +14,7 @@ from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 from django.conf import settings
 
-from syncing import frames
+from syncing import checksums, frames
 from syncing.client_metrics import ClientMetrics
 from syncing.connections import Connection, State
 from syncing.declarations import declaration_of
@@ -60,6 +60,7 @@ class SyncConsumer(AsyncConsumer):
         self.link: ServerLink | QueueLink
         self._bucket = Bucket(settings.SYNC_FRAMES_PER_SECOND, burst=2 * settings.SYNC_FRAMES_PER_SECOND)
         self._patience = Bucket(1, burst=PATIENCE)
+        self._checksums = Bucket(1, burst=1)
         self._measured = ClientMetrics()
         self._deadline: asyncio.TimerHandle | None = None
         self._opened_at = 0.0
@@ -219,7 +220,8 @@ class SyncConsumer(AsyncConsumer):
         )
         person = frames.Person(id=identity.user_id, name=identity.name, email=identity.email)
         server = frames.Server(version=VERSION)
-        self.say(frames.Welcome(user=person, client=frame.client, server=server, limits=limits))
+        features = [checksums.FEATURE]
+        self.say(frames.Welcome(user=person, client=frame.client, server=server, limits=limits, features=features))
 
     async def verify(self) -> CloseCode | None:
         """Whether the client may go on."""
@@ -317,6 +319,17 @@ class SyncConsumer(AsyncConsumer):
             self.hub.coverage.tell(connection, outcome)
         else:
             self.tell(outcome, str(id_), TRY_AGAIN if isinstance(outcome, Unavailable) else None)
+
+    async def on_checksum(self, frame: frames.Checksum) -> None:
+        """Answered by `checking` and `checksums`, or by an error; at most one a second."""
+        if wait := self._checksums.take():
+            self.tell(RateLimited(), frame.id, round(wait, 3))
+            return
+        try:
+            self.hub.rounds.checksums.ask(self.known, frame)
+        except SyncError as error:
+            later = isinstance(error, Unavailable | RateLimited)
+            self.tell(error, frame.id, checksums.TRY_AGAIN if later else None)
 
     async def on_watch(self, frame: frames.Watch) -> None:
         """From now on `status` frames."""

@@ -153,6 +153,13 @@ class Metric(Frame, frozen=True, kw_only=True):
     unit: Name | None = None
 
 
+class Checksum(Frame, frozen=True, kw_only=True):
+    """`id` names the request; `shape` is the handle of a shape that is ready."""
+
+    id: Name
+    shape: Name
+
+
 class Ack(Frame, frozen=True, kw_only=True):
     cursor: Cursor
 
@@ -161,7 +168,9 @@ class Ping(Frame, frozen=True, kw_only=True):
     nonce: Nonce | None = None
 
 
-ClientFrame = Hello | Token | Subscribe | Unsubscribe | Mutate | Resolve | Watch | Unwatch | Metric | Ack | Ping
+ClientFrame = (
+    Hello | Token | Subscribe | Unsubscribe | Mutate | Resolve | Checksum | Watch | Unwatch | Metric | Ack | Ping
+)
 
 
 # Server → client
@@ -190,6 +199,7 @@ class Welcome(Frame, frozen=True, kw_only=True):
     client: UUID
     server: Server
     limits: Limits
+    features: list[str] = []
 
 
 class Subscribed(Frame, frozen=True, kw_only=True):
@@ -289,6 +299,32 @@ class HttpResult(Result, frozen=True, kw_only=True, tag=False):
     cursor: Cursor | None = None
 
 
+class Checking(Frame, frozen=True, kw_only=True):
+    """What the client holds of `shape` at this moment, at `cursor`, is what `checksums` will be about."""
+
+    id: str
+    shape: str
+    cursor: Cursor
+
+
+class Sum(Struct, frozen=True, kw_only=True):
+    """Of a shape's rows in one scope: how many, and two checksums of 16 hexadecimal digits each."""
+
+    scope: str
+    rows: int
+    versions: str
+    values: str
+
+
+class Checksums(Frame, frozen=True, kw_only=True):
+    """The answer to `checksum`: one sum for each scope that the client holds."""
+
+    id: str
+    shape: str
+    cursor: Cursor
+    sums: list[Sum]
+
+
 class IssueDetails(Struct, frozen=True, kw_only=True):
     """For staff. detail: may hold a query."""
 
@@ -355,4 +391,4 @@ class Pong(Frame, frozen=True, kw_only=True):
     cursor: Cursor | None = None
 
 
-ServerFrame = Welcome | Subscribed | Snapshot | Changes | Result | Status | Error | Pong
+ServerFrame = Welcome | Subscribed | Snapshot | Changes | Result | Checking | Checksums | Status | Error | Pong

@@ -17,6 +17,7 @@ from django.conf import settings
 from twisted.internet.defer import Deferred
 
 from syncing.access import AccessTable, granting_tables
+from syncing.canaries import Canaries
 from syncing.clients import ClientLog
 from syncing.connections import Connection, Following, State
 from syncing.coverage import Coverage
@@ -72,6 +73,7 @@ class Hub:
         self.clients = ClientLog()
         self.pulse = Pulse(self)
         self.connections: set[Connection] = set()
+        self._present = 0  # of them, without canaries
         self.by_user: dict[str, set[Connection]] = defaultdict(set)
         self._tasks: set[asyncio.Task[Any]] = set()
         self.rights = Rights(self)
@@ -85,6 +87,8 @@ class Hub:
         recorder.start()
         self.spawn(self.feed.run())
         self.spawn(self._tick())
+        if settings.SYNC_CANARY_SECONDS:
+            self.spawn(Canaries(self, settings.SYNC_CANARY_SECONDS).run())
         self.pulse.start()
 
     def close_all(self) -> None:
@@ -125,8 +129,9 @@ class Hub:
         Who was deactivated or revoked in between was not yet here to be closed: asked again.
         """
         self.connections.add(connection)
-        OPENED.add()
-        CLIENTS.set(len(self.connections))
+        if not connection.inner:
+            OPENED.add()
+            self._count(1)
         self.by_user[connection.user].add(connection)
         self.clients.note(connection, "")
         self.rights.check(connection, since=since)
@@ -138,7 +143,8 @@ class Hub:
         self.clients.note(connection, str(position.cursor) if position else "")
         self.leave(connection)
         self.connections.discard(connection)
-        CLIENTS.set(len(self.connections))
+        if not connection.inner:
+            self._count(-1)
         self.rounds.forget(connection)
         self.coverage.forget(connection)
         if connection.staging:
@@ -148,6 +154,10 @@ class Hub:
         if not users:
             del self.by_user[connection.user]
             self.access.forget(connection.user)
+
+    def _count(self, more: int) -> None:
+        self._present += more
+        CLIENTS.set(self._present)
 
     def follow(self, connection: Connection, shape: Shape, subscription: str, *, resume: bool) -> Following:
         """A subscription; the shape is staged, or resumed, unless the connection follows it already."""
@@ -258,7 +268,11 @@ class Hub:
         for (shape, scope), some in changes.items():
             at = (len(parts),)
             parts.append(parts_of(shape, scope, some))
-            for connection in self.live.audience(shape, scope):
+            audience = self.live.audience(shape, scope)
+            if not told:  # most steps change one pair
+                told = dict.fromkeys(audience, at)
+                continue
+            for connection in audience:
                 told[connection] = told.get(connection, ()) + at
         shared: dict[tuple[int, ...], list[Packet]] = {}
         for connection, pairs in told.items():

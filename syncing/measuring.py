@@ -67,6 +67,7 @@ def note_lags(connections: Iterable[Connection], needs: Callable[[Connection], b
     lags = [
         now - connection.told_at if connection.link.paused or connection.behind or needs(connection) else 0.0
         for connection in connections
+        if not connection.inner
     ]
     CLIENT_LAG.extend(lags)
     CLIENTS_BEHIND.set(sum(lag > 0 for lag in lags))

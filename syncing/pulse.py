@@ -15,7 +15,7 @@ import socket
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ import psycopg
 from syncing.alerts import Alerts
 from syncing.connections import Connection
 from syncing.databases import brief_connection
+from syncing.disks import disks_here
 from syncing.heartbeats import CHANNEL, TABLE
 from syncing.identity import uuid7
 from syncing.latency import LATELY, told
@@ -105,7 +106,7 @@ class Pulse:
         Seconds, as numbers.
         """
         now = time.monotonic()
-        connections = self._hub.connections
+        connections = [connection for connection in self._hub.connections if not connection.inner]
         behind = [now - connection.told_at for connection in connections if connection.behind]
         return {
             "clients": len(connections),
@@ -146,12 +147,12 @@ class Pulse:
     async def _write(self, snapshot: str) -> None:
         if not self._here:
             return
-        values = {
+        values: dict[str, Any] = {
             "id": self.id, "host": socket.gethostname(), "pid": os.getpid(), "backend": self._hub.feed.backend,
-            "started": self._started, "snapshot": snapshot, "figures": json.dumps(self.figures()),
+            "started": self._started, "snapshot": snapshot, "figures": self.figures(),
         }  # fmt: skip
         try:
-            await asyncio.to_thread(_execute, ANSWER, values)
+            await asyncio.to_thread(_answer, values)
         except psycopg.Error as error:
             logger.warning("a heartbeat could not be answered: %s", type(error).__name__)
 
@@ -186,6 +187,12 @@ def changes_per_second() -> dict[str, float]:
             labels = dict(total.key.labels)
             found[labels["table"]] += metrics.counter("changes", **labels).last(LATELY)
     return {table: round(number / LATELY, 3) for table, number in found.items() if number}
+
+
+def _answer(values: dict[str, Any]) -> None:
+    with brief_connection() as database:
+        told = [asdict(disk) for disk in disks_here(database)]
+        database.execute(ANSWER, values | {"figures": json.dumps(values["figures"] | {"disks": told})})
 
 
 def _execute(sql: str, values: Any) -> None:

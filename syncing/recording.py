@@ -11,6 +11,7 @@ import json
 import logging
 import re
 import threading
+import time
 from collections import deque
 from uuid import uuid4
 
@@ -19,11 +20,14 @@ from django.db import DatabaseError, DataError, InterfaceError, connection, conn
 
 from syncing.instruments import INSTRUMENTS
 from syncing.metrics import Metrics, Taken, metrics
+from syncing.rollup import roll_up
 
 logger = logging.getLogger(__name__)
 
 #: Rows that wait for the database; beyond that the oldest are dropped.
 MOST_WAITING = 20_000
+#: Seconds after which windows are rolled up again, if anything is written.
+ROLL_UP_EVERY = 3600.0
 #: Rows of one statement.
 AT_ONCE = 2_000
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
@@ -89,6 +93,7 @@ class Recorder:
         self._starting = threading.Lock()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
+        self._roll_up_at = 0.0
 
     def start(self) -> None:
         """From now on it writes every SYNC_METRICS_SECONDS (0: never), and once more when the process ends."""
@@ -114,7 +119,10 @@ class Recorder:
 
     def _try(self, *, idle_too: bool = False) -> None:
         try:
-            self.write(idle_too=idle_too)
+            written = self.write(idle_too=idle_too)
+            if written and not self._stopped.is_set() and time.monotonic() >= self._roll_up_at:
+                self._roll_up_at = time.monotonic() + ROLL_UP_EVERY
+                roll_up(stop=self._stopped.is_set)
         except (DatabaseError, InterfaceError) as error:
             logger.warning("metrics could not be written, and wait: %s", type(error).__name__)
         except Exception:

@@ -58,7 +58,7 @@ def usage() -> Usage:
         for table, estimate, size in sizes:
             # The first few rows are read: that many are there, or more.
             name = connection.ops.quote_name(table)
-            cursor.execute(f"SELECT count(*) FROM (SELECT FROM public.{name} LIMIT %s) AS some", [COUNTED + 1])
+            cursor.execute(f"SELECT count(*) FROM (SELECT FROM public.{name} LIMIT %s) AS rows", [COUNTED + 1])
             counted = cursor.fetchone()[0]
             estimated = counted > COUNTED
             rows = max(estimate, counted) if estimated else counted

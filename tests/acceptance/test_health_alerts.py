@@ -120,17 +120,39 @@ def test_a_thing_is_told_once_when_it_begins_and_once_when_it_is_over(place: Sit
     assert len(lines(place, "alert: A transaction of nightly import")) == 1
     assert len(lines(place, "alert is over: A transaction of nightly import")) == 1
     said = json.dumps(hook.told) + "".join(line for server in place.servers for line in server.output)
+    # By mail, too.
+    folder = Path(place.servers[0]._env["EMAIL_URL"].removeprefix("filemail:///"))
+
+    def mails() -> str:
+        return "\n".join(path.read_text() for path in sorted(folder.iterdir()))
+
+    until(lambda: "Subject: [Claudia] Over: A transaction of nightly import" in mails(), "the second mail")
+    assert "Subject: [Claudia] A transaction of nightly import" in mails()
+    assert mails().count("To: ops@example.com") == 2
+    said += mails()
     assert "nobody may read" not in said
     assert "UPDATE users" not in said
 
 
-def test_it_goes_by_mail_too(place: Site, tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = Path(place.servers[0]._env["EMAIL_URL"].removeprefix("filemail:///"))
-    mails = until(lambda: [path.read_text() for path in sorted(folder.iterdir())], "mails")
-    whole = "\n".join(mails)
-    assert "To: ops@example.com" in whole
-    assert "Subject: [Claudia] A transaction of nightly import" in whole
-    assert "Subject: [Claudia] Over: A transaction of nightly import" in whole
+def test_what_is_critical_is_told_once_however_many_see_it_how_often(place: Site, hook: Hook) -> None:
+    owner = place.person("owner")
+    seen = len(hook.told)
+
+    def look() -> None:
+        place.session(owner)  # something must happen, or nobody looks
+
+    with psycopg.connect(place.database_url, autocommit=True, application_name="frozen reader") as holder:
+        holder.execute("SELECT pg_advisory_lock('sync_events'::regclass::oid::int, 1)")
+        until(lambda: look() or open_alerts(place) == {"gate_frozen"}, "the alert is open")
+        # Both servers see it again and again.
+        beats = place.sql("SELECT max(id) FROM sync_heartbeats")[0][0]
+        until(lambda: place.sql("SELECT max(id) FROM sync_heartbeats")[0][0] >= beats + 6, "six more looks")
+    expect(place, set())
+    until(lambda: len(hook.told) == seen + 2, "the webhook was told of the end")
+    assert [one["event"] for one in hook.told[seen:]] == ["raised", "cleared"]
+    (line,) = lines(place, "alert: Backend")
+    assert " ERROR " in line
+    assert "(frozen reader) holds the gate" in line
 
 
 def test_a_webhook_that_is_gone_is_in_nobodys_way(place: Site, hook: Hook) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from datetime import timedelta
+
 import pytest
 from django.db import OperationalError, connection
+from django.test import override_settings
+from django.utils import timezone
 
 from syncing.metrics import Metrics
 from syncing.models import SyncMetric
 from syncing.recording import Recorder
+from syncing.rollup import hour_of
 from syncing.sketch import Sketch
+from tests.recorded import counted
 
 pytestmark = pytest.mark.django_db
 
@@ -95,3 +102,51 @@ def test_many_rows_are_one_statement() -> None:
         Recorder(measured).write()
     assert [sql.split()[:3] for sql in statements] == [["INSERT", "INTO", "public.sync_metrics"]]
     assert SyncMetric.objects.count() == 500
+
+
+@pytest.mark.django_db(transaction=True)
+def test_its_thread_writes_rolls_up_what_is_old_and_writes_once_more_at_the_end() -> None:
+    long_ago = hour_of(timezone.now()) - timedelta(hours=7)
+    counted(long_ago, 3)
+    counted(long_ago + timedelta(minutes=3), 4)
+    measured = Metrics()
+    recorder = Recorder(measured)
+    with override_settings(SYNC_METRICS_SECONDS=0.05):
+        recorder.start()
+        measured.count("steps", 10)
+        deadline = time.monotonic() + 20
+        while not SyncMetric.objects.filter(span="hour").exists():
+            assert time.monotonic() < deadline, "nothing is rolled up"
+            time.sleep(0.02)  # the thread tells nobody
+        measured.count("frames_sent", 5)  # which alone is not worth a row, but for the last one
+        recorder.stop()
+        recorder.stop()
+    rows = SyncMetric.objects.order_by("starts_at").values_list("span", "name", "total")
+    assert list(rows) == [("hour", "steps", 7), ("window", "steps", 10), ("window", "frames_sent", 5)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_where_the_setting_is_0_nothing_is_ever_written() -> None:
+    measured = Metrics()
+    recorder = Recorder(measured)
+    measured.count("steps", 10)
+    recorder.start()
+    recorder.stop()
+    assert SyncMetric.objects.count() == 0
+
+
+def test_while_the_database_is_away_rows_wait_and_the_oldest_go_first(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("syncing.recording.MOST_WAITING", 3)
+    measured = Metrics()
+    recorder = Broken(measured)
+    recorder.arrives = False
+    for number in range(5):
+        measured.count("steps", 10**number)
+        with pytest.raises(OperationalError):
+            recorder.write()
+    recorder.__class__ = Recorder  # type: ignore[assignment]
+    assert recorder.write() == 3
+    assert sorted(SyncMetric.objects.values_list("total", flat=True)) == [100, 1000, 10_000]
+    assert len([record for record in caplog.records if "dropped" in record.message]) == 1
