@@ -303,10 +303,7 @@ class Hub:
 
     def access_changed(self, message: dict[str, Any]) -> None:
         """Asks again whether the connections concerned may go on; or it is an operator's order."""
-        if "order" in message:
-            self.orders.carry_out(message)
-        else:
-            self.rights.changed(message)
+        self.orders.heard(message)
 
     # -- slow clients ------------------------------------------------------------------------------------------------
 

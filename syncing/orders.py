@@ -30,6 +30,13 @@ class Orders:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
+    def heard(self, message: dict[str, Any]) -> None:
+        """A notification: an order, or that it is to be asked again who may go on."""
+        if "order" in message:
+            self.carry_out(message)
+        else:
+            self._hub.rights.changed(message)
+
     def carry_out(self, message: dict[str, Any]) -> None:
         """An order as it was notified. One that names nobody, or that this version does not know, is none."""
         order, user, client = message.get("order"), message.get("user"), message.get("client")
