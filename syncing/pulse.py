@@ -134,7 +134,7 @@ class Pulse:
     @property
     def feed_sleeps(self) -> bool:
         """Whether the feed waits for pokes: nothing is new, and no transaction that has written is open."""
-        return self._hub.feed.asleep
+        return self._hub.feed.sleeps
 
     async def _answer(self) -> None:
         try:
