@@ -198,7 +198,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Entries of the log. counts: by table and operation. written_at: when, in epoch seconds; none if they are many."""
+    """Entries of the log. counts: by table and operation. written_at: of rows, epoch seconds; none of many."""
 
     counts: Mapping[tuple[str, str], int]
     written_at: Sequence[float] = ()
@@ -213,7 +213,7 @@ class Taken:
         for row in rows:
             what = (row[1], row[2])
             counts[what] = counts.get(what, 0) + 1
-        return cls(counts, [float(row[10]) for row in rows])
+        return cls(counts, [float(row[10]) for row in rows if row[2] != "R"])
 
 
 @dataclass(frozen=True, slots=True)
