@@ -116,6 +116,18 @@ def test_a_task_that_is_none_of_those_listed_cannot_be_run() -> None:
             maintenance.run(task)
 
 
+def test_a_task_that_fails_says_so() -> None:
+    outcome = maintenance._run("nonsense")
+    assert not outcome.ok
+    assert str(outcome).startswith("failed after")
+    assert "nonsense" in outcome.said
+
+
+def test_a_task_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintenance, "LONGEST", 0.05)  # less than Python needs to begin
+    assert not maintenance._run("prune_metrics").ok
+
+
 def test_one_task_at_a_time() -> None:
     with maintenance._running, pytest.raises(Busy):
         maintenance.run("prune_metrics")
