@@ -41,7 +41,7 @@ class Busy(SyncError):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a task ended. said: the last lines of what it wrote; of a failure only the last one."""
+    """How a task ended. said: the last lines of what it wrote; of a failure only the last two."""
 
     task: str
     ok: bool
@@ -101,7 +101,7 @@ def _run(task: str) -> Outcome:
         late.cancel()
         killed.cancel()
     lines = [line.strip() for line in end.splitlines() if line.strip()]
-    said = "; ".join(lines[-5:] if code == 0 else lines[-1:])
+    said = "; ".join(lines[-5:] if code == 0 else lines[-2:])
     if code:
         logger.error("the task %s ended with exit code %d", task, code)
     return Outcome(task, code == 0, time.monotonic() - began, said)
