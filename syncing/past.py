@@ -86,7 +86,7 @@ class PastReader:
 
     def _at(self, number: int) -> Checkpoint | None:
         with self._pool.connection() as connection:
-            row = connection.execute(log.AT, [number]).fetchone()
+            row = connection.execute(log.AT, {"number": number}).fetchone()
         return Checkpoint.of_row(row) if row else None
 
     def _marks(self) -> dict[tuple[str, str], int]:
