@@ -29,7 +29,10 @@ CSRF_TRUSTED_ORIGINS = env.names("CSRF_TRUSTED_ORIGINS", [])
 
 INSTALLED_APPS = [
     "daphne",
-    "django.contrib.admin",
+    # How the admin looks: the app without its own site, and templates of the filters that we use.
+    "unfold.apps.BasicAppConfig",
+    "unfold.contrib.filters",
+    "claudia.apps.StaffAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -38,7 +41,7 @@ INSTALLED_APPS = [
     "django.contrib.postgres",
     "channels",
     "pgtrigger",
-    "claudia",
+    "claudia.apps.ClaudiaConfig",
     "accounts",
     "projects",
     "agents",
@@ -49,6 +52,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "claudia.content_security.ContentSecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -200,6 +204,7 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = True
+FORMAT_MODULE_PATH = ["claudia.formats"]  # short dates, 24 hours
 STATIC_URL = "/static/"
 STATIC_ROOT = env.text("STATIC_ROOT") or str(LOCAL_DIR / "static")
 

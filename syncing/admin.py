@@ -5,16 +5,15 @@ from __future__ import annotations
 from uuid import UUID
 
 from django.contrib import admin
-from django.core.paginator import Paginator
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from syncing.declarations import declarations
 from syncing.models import (
+    MutationReceipt,
     SyncAlert,
     SyncCheckpoint,
     SyncClient,
@@ -23,33 +22,8 @@ from syncing.models import (
     SyncMetric,
     SyncProcess,
 )
-
-#: The log has millions of rows: staff page through the newest, and find others by their row.
-MAX_LISTED = 10_000
-
-
-class ReadOnlyAdmin(admin.ModelAdmin):
-    """Everyone who may look may look only."""
-
-    actions = None
-
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-
-class NewestPaginator(Paginator):
-    """Counts no further than MAX_LISTED."""
-
-    @cached_property
-    def count(self) -> int:
-        rows: QuerySet[Model] = self.object_list  # type: ignore[assignment]
-        return rows[:MAX_LISTED].count()
+from syncing.monitoring_admin import MutationReceiptAdmin, SyncAlertAdmin, SyncMetricAdmin, SyncProcessAdmin
+from syncing.staff import ReadOnlyAdmin
 
 
 class TableFilter(admin.SimpleListFilter):
@@ -75,8 +49,6 @@ class SyncEventAdmin(ReadOnlyAdmin):
     search_fields = ("row_id",)
     search_help_text = "The id of a row"
     ordering = ("-xid", "-id")  # the order of an index
-    paginator = NewestPaginator
-    show_full_result_count = False
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[SyncEvent], search_term: str
@@ -127,7 +99,6 @@ class SyncClientAdmin(ReadOnlyAdmin):
     list_display = ("client", "user", "last_sync_at", "connected_at", "cursor", "user_agent")
     list_select_related = ("user",)
     search_fields = ("user__email", "user__name", "user_agent")
-    date_hierarchy = "last_sync_at"
     ordering = ("-last_sync_at",)
 
 
@@ -142,32 +113,7 @@ class SyncConflictAdmin(ReadOnlyAdmin):
     ordering = ("-created_at",)
 
 
-@admin.register(SyncAlert)
-class SyncAlertAdmin(ReadOnlyAdmin):
-    """What is wrong now."""
-
-    list_display = ("raised_at", "severity", "part", "code", "message")
-    list_filter = ("severity", "part")
-    ordering = ("-raised_at",)
-
-
-@admin.register(SyncProcess)
-class SyncProcessAdmin(ReadOnlyAdmin):
-    """Server processes, and when each last answered a heartbeat."""
-
-    list_display = ("pid", "host", "started_at", "answered_at", "missed_at", "backend_pid")
-    ordering = ("host", "started_at")
-
-
-@admin.register(SyncMetric)
-class SyncMetricAdmin(ReadOnlyAdmin):
-    """What processes measured, as it is stored: by window of a process, and by hour."""
-
-    list_display = ("starts_at", "span", "name", "labels", "kind", "count", "total", "least", "greatest", "unit")
-    list_filter = ("span", "kind")
-    search_fields = ("name",)
-    search_help_text = "A part of the name"
-    exclude = ("sketch",)
-    ordering = ("-starts_at", "name", "-pk")
-    paginator = NewestPaginator
-    show_full_result_count = False
+admin.site.register(SyncAlert, SyncAlertAdmin)
+admin.site.register(SyncProcess, SyncProcessAdmin)
+admin.site.register(SyncMetric, SyncMetricAdmin)
+admin.site.register(MutationReceipt, MutationReceiptAdmin)

@@ -29,6 +29,7 @@ from syncing.live import Live
 from syncing.log import Checkpoint, Step
 from syncing.matching import Unreadable
 from syncing.measuring import CLIENTS, FELL_BEHIND, OPENED, note_lags, note_resets, note_step
+from syncing.orders import Orders
 from syncing.packets import Packet
 from syncing.past import PastReader
 from syncing.pulse import Pulse
@@ -76,6 +77,7 @@ class Hub:
         self.by_user: dict[str, set[Connection]] = defaultdict(set)
         self._tasks: set[asyncio.Task[Any]] = set()
         self.rights = Rights(self)
+        self.orders = Orders(self)
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -276,7 +278,7 @@ class Hub:
         for connection, pairs in told.items():
             alone = special.get(connection)
             if connection.link.paused:
-                self._fall_behind(connection, before, alone)
+                self.fall_behind(connection, before, alone)
                 continue
             packets = shared.get(pairs) if alone is None else None
             if packets is None:
@@ -300,12 +302,12 @@ class Hub:
         self.position = None
 
     def access_changed(self, message: dict[str, Any]) -> None:
-        """Asks again whether the connections concerned may go on."""
-        self.rights.changed(message)
+        """Asks again whether the connections concerned may go on; or it is an operator's order."""
+        self.orders.heard(message)
 
     # -- slow clients ------------------------------------------------------------------------------------------------
 
-    def _fall_behind(self, connection: Connection, before: Checkpoint, step: StepFrames | None) -> None:
+    def fall_behind(self, connection: Connection, before: Checkpoint, step: StepFrames | None) -> None:
         """Sends nothing more until the client has read what was sent; then it catches up from `before`.
 
         What this step would have told (of lost scopes, of staging), the client does not know.

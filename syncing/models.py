@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models.functions import Now
 
@@ -147,7 +148,10 @@ class SyncCheckpoint(models.Model):
 
 
 class SyncClient(models.Model):
-    """An installation of a client, as one user uses it: when it was last there, and how far it has got."""
+    """An installation of a client, as one user uses it: when it was last there, and how far it has got.
+
+    resync_after: if it comes again with a cursor up to this checkpoint, it reads everything anew (see `operations`).
+    """
 
     id = models.BigAutoField(primary_key=True)
     client = models.UUIDField()
@@ -156,10 +160,19 @@ class SyncClient(models.Model):
     cursor = models.TextField(blank=True, db_default="")
     connected_at = models.DateTimeField(null=True)
     last_sync_at = models.DateTimeField(null=True)
+    resync_after = models.BigIntegerField(null=True, blank=True, editable=False)
 
     class Meta:
         db_table = "sync_clients"
+        permissions = [("operate_sync", "Can force clients to resync, disconnect them and run maintenance")]
         constraints = [models.UniqueConstraint(fields=["client", "user"], name="sync_clients_client_user")]
+        indexes = [
+            models.Index(
+                fields=["resync_after"],
+                name="sync_clients_resync",
+                condition=models.Q(resync_after__isnull=False),
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.client} of {self.user}"
@@ -255,6 +268,37 @@ class SyncConflict(SyncedModel):
         return f"{self.get_type_display()}: {self.table_name} {self.row_id}"
 
 
+class PersonalReading(models.Model):
+    """That somebody of the staff was shown what people wrote: an entry a page view, or an export.
+
+    page: `row`, `list`, `export`, or which it was. row_ids: the rows that were shown, as far as they are few. rows: how
+    many there were, NULL while an export goes on or if it broke off. query: by what they were found. The address
+    outlives the account.
+    """
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+", db_index=False)
+    email = models.TextField(db_default="", default="")
+    table_name = models.TextField()
+    page = models.TextField()
+    row_ids = ArrayField(models.UUIDField(), default=list, db_default=[])
+    rows = models.IntegerField(null=True)
+    query = models.TextField(db_default="", default="", blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "sync_readings"
+        default_permissions = ("view",)
+        permissions = [("read_personal_content", "Can read what people wrote and what is remembered of them")]
+        indexes = [
+            models.Index(fields=["created_at"], name="sync_readings_created"),
+            models.Index(fields=["user", "created_at"], name="sync_readings_user"),
+            GinIndex(fields=["row_ids"], name="sync_readings_rows"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.email} read {self.table_name} ({self.page})"
+
+
 class SyncProcess(models.Model):
     """A server process: where it runs, and what it said when it last answered a heartbeat.
 
@@ -274,6 +318,7 @@ class SyncProcess(models.Model):
 
     class Meta:
         db_table = "sync_processes"
+        verbose_name_plural = "sync processes"
 
     def __str__(self) -> str:
         return f"{self.pid} on {self.host}"

@@ -19,6 +19,11 @@ from syncing.values import ColumnType
 Answer = TypeVar("Answer")
 #: Connections for these reads; more clients wait.
 CONNECTIONS = 4
+# Few at any time, and so all at once: when a server ends, thousands of clients ask at the same moment.
+MARKS = """
+    SELECT client::text, user_id::text, resync_after FROM public.sync_clients
+    WHERE resync_after IS NOT NULL ORDER BY resync_after DESC LIMIT 10000
+"""
 
 
 class PastReader:
@@ -52,6 +57,11 @@ class PastReader:
         kept = await self._once(cursor, lambda: self._at(cursor.checkpoint))
         return kept if kept and kept.mark == cursor.mark else None
 
+    async def must_read_anew(self, client: str, user: str, cursor: Cursor) -> bool:
+        """Whether an operator wanted this client to, while it was at this cursor or before it."""
+        marks = await self._once("marks", self._marks)
+        return cursor.checkpoint <= marks.get((client, user), -1)
+
     async def between(self, start: Checkpoint, end: Checkpoint) -> Past | None:
         """What happened between; None if it is too much, or the log does not reach back that far any more."""
         if start.id == end.id:
@@ -78,6 +88,11 @@ class PastReader:
         with self._pool.connection() as connection:
             row = connection.execute(log.AT, {"number": number}).fetchone()
         return Checkpoint.of_row(row) if row else None
+
+    def _marks(self) -> dict[tuple[str, str], int]:
+        with self._pool.connection() as connection:
+            rows = connection.execute(MARKS).fetchall()
+        return {(client, user): checkpoint for client, user, checkpoint in rows}
 
     def _between(self, start: Checkpoint, end: Checkpoint) -> Past | None:
         with self._pool.connection() as connection:

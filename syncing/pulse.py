@@ -7,18 +7,22 @@ event loop, writes in a thread; answers are given one at a time, the last heartb
 from __future__ import annotations
 
 import asyncio
+import heapq
 import json
 import logging
 import os
 import socket
 import time
 from collections import defaultdict
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
 from syncing.alerts import Alerts
+from syncing.connections import Connection
 from syncing.databases import brief_connection
 from syncing.disks import disks_here
 from syncing.heartbeats import CHANNEL, TABLE
@@ -35,6 +39,9 @@ logger = logging.getLogger(__name__)
 
 #: A feed that has not looked for so many seconds is stuck, or has lost its connection.
 STUCK_AFTER = 5.0
+#: Clients that a process tells of one by one; of all others only how many there are.
+MOST_LISTED = 50
+MOST_LOOKED_AT = 2_000
 
 ANSWER = f"""
     WITH answer AS (
@@ -109,6 +116,7 @@ class Pulse:
             "bytes_per_second": round(metrics.last("bytes_sent", LATELY) / LATELY, 3),
             "changes_per_second": changes_per_second(),
             "latency": told(),
+            "connections": listing(connections, now),
         }
 
     @property
@@ -147,6 +155,28 @@ class Pulse:
             await asyncio.to_thread(_answer, values)
         except psycopg.Error as error:
             logger.warning("a heartbeat could not be answered: %s", type(error).__name__)
+
+
+def listing(connections: Collection[Connection], now: float) -> list[dict[str, Any]]:
+    """Of MOST_LISTED clients, those furthest behind first, then those that were sent most.
+
+    Of very many connections not all are looked through for the latter: this runs in the event loop.
+    """
+    some: Iterable[Connection] = connections
+    if len(connections) > MOST_LOOKED_AT:
+        some = {*(one for one in connections if one.behind), *islice(connections, MOST_LOOKED_AT)}
+
+    def behind(one: Connection) -> float:
+        return now - one.told_at if one.behind else 0.0
+
+    chosen = heapq.nlargest(MOST_LISTED, some, key=lambda one: (behind(one), one.link.written))
+    return [
+        {
+            "client": str(one.client), "user": one.user, "lag_seconds": round(behind(one), 3),
+            "bytes": one.link.written, "connected_at": round(one.connected_at, 3),
+        }
+        for one in chosen
+    ]  # fmt: skip
 
 
 def changes_per_second() -> dict[str, float]:

@@ -100,6 +100,8 @@ class Staging:
         if cursor := connection.resume:
             connection.resume = None
             start = await self.hub.past.locate(cursor, self.anchor.checkpoint)
+            if start and await self.hub.past.must_read_anew(str(connection.client), connection.user, cursor):
+                start = None
         past = await self.hub.past.between(start, self.anchor.checkpoint) if start else None
         if past is None:
             # Not of this history, or too long ago: what the client holds cannot be brought forward.

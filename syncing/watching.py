@@ -39,6 +39,12 @@ SHORTEST = 1.0
 
 PEOPLE = """
     SELECT u.id::text, u.is_staff AND u.is_active,
+        u.is_superuser OR EXISTS (
+            SELECT FROM public.auth_permission p JOIN public.django_content_type t ON t.id = p.content_type_id
+            WHERE (t.app_label, p.codename) = ('syncing', 'read_personal_content') AND (
+                p.id IN (SELECT permission_id FROM public.{permissions} own WHERE own.user_id = u.id)
+                OR p.id IN (SELECT g.permission_id FROM public.auth_group_permissions g
+                            JOIN public.{groups} m ON m.group_id = g.group_id WHERE m.user_id = u.id))),
         (SELECT count(*) FROM public.sync_conflicts c WHERE c.user_id = u.id AND c.status = 'open')
     FROM public.{users} u WHERE u.id = ANY(%s::uuid[])
 """
@@ -46,10 +52,11 @@ PEOPLE = """
 
 @dataclass(slots=True)
 class Watcher:
-    """What was last seen of a connection that watches."""
+    """What was last seen of a connection that watches. reads: may see personal content, such as the text of a query."""
 
     connection: Connection
     staff: bool = False
+    reads: bool = False
     sent: int = 0
     at: float = field(default_factory=time.monotonic)
 
@@ -113,15 +120,15 @@ class Watch:
         except psycopg.Error as error:
             # Staff are to hear that the database is gone: who was a moment ago, is.
             logger.info("who watches could not be asked about: %s", type(error).__name__)
-            people = {one.connection.user: (one.staff, 0) for one in self._watchers.values()}
+            people = {one.connection.user: (one.staff, one.reads, 0) for one in self._watchers.values()}
         watchers = list(self._watchers.values())
         for watcher in watchers:
             was_staff = watcher.staff
-            watcher.staff, conflicts = people.get(watcher.connection.user, (False, 0))
+            watcher.staff, watcher.reads, conflicts = people.get(watcher.connection.user, (False, False, 0))
             if not watcher.staff:
                 watcher.connection.write(Packet(encode(self._own(watcher, conflicts))))
             elif not was_staff and self._latest:
-                watcher.connection.write(Packet(encode(of_system(self._latest))))
+                watcher.connection.write(Packet(encode(of_system(self._latest, detailed=watcher.reads))))
         self._follow_system(any(watcher.staff for watcher in watchers))
 
     def _follow_system(self, wanted: bool) -> None:
@@ -136,11 +143,11 @@ class Watch:
         if self._system is None:
             return
         self._latest = status
-        packet = Packet(encode(of_system(status)))
+        packets = {detailed: Packet(encode(of_system(status, detailed=detailed))) for detailed in (False, True)}
         for watcher in self._watchers.values():
             # Who does not read gets the next one when it does: this one would be old by then.
             if watcher.staff and not watcher.connection.closed and not watcher.connection.link.paused:
-                watcher.connection.write(packet)
+                watcher.connection.write(packets[watcher.reads])
 
     # -- one's own ---------------------------------------------------------------------------------------------------
 
@@ -192,8 +199,8 @@ def own_issues(online: bool, silent: float, connection: Connection) -> list[Issu
 # -- frames ------------------------------------------------------------------------------------------------------------
 
 
-def of_system(status: monitor.Status) -> frames.Status:
-    """For staff: with what others are not told."""
+def of_system(status: monitor.Status, *, detailed: bool) -> frames.Status:
+    """For staff: with what others are not told. detailed: for those who may see what people wrote, queries too."""
     found = status.latency
     return frames.Status(
         online=status.online,
@@ -202,7 +209,7 @@ def of_system(status: monitor.Status) -> frames.Status:
         conflicts=status.conflicts,
         latency_ms=round(found.p50_ms, 3) if found else None,
         bandwidth_bytes_per_second=round(status.bandwidth_bytes_per_second, 1),
-        health=health_frame(status.health, whole=True),
+        health=health_frame(status.health, whole=True, detailed=detailed),
         latency=latency_frame(found) if found else None,
         changes_per_second=status.changes_per_second,
         clients=status.clients,
@@ -212,8 +219,8 @@ def of_system(status: monitor.Status) -> frames.Status:
     )  # fmt: skip
 
 
-def health_frame(health: Health, *, whole: bool = False) -> frames.Health:
-    """whole: with the parts, and everything that is known of each issue, queries too."""
+def health_frame(health: Health, *, whole: bool = False, detailed: bool = False) -> frames.Health:
+    """whole: with the parts, and what is known of each issue; detailed: with the text of queries."""
     return frames.Health(
         status=health.status,
         score=health.score,
@@ -221,7 +228,9 @@ def health_frame(health: Health, *, whole: bool = False) -> frames.Health:
         recommendations=health.recommendations,
         parts={part: one.status for part, one in health.parts.items()} if whole else frames.UNSET,
         details=[
-            frames.IssueDetails(code=issue.code, part=issue.part, severity=issue.severity, detail=issue.detail)
+            frames.IssueDetails(
+                code=issue.code, part=issue.part, severity=issue.severity, detail=issue.detail if detailed else ""
+            )
             for issue in health.issues
         ] if whole else frames.UNSET,
     )  # fmt: skip
@@ -251,7 +260,12 @@ def stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _people(users: list[str]) -> dict[str, tuple[bool, int]]:
-    sql = PEOPLE.format(users=get_user_model()._meta.db_table)
+def _people(users: list[str]) -> dict[str, tuple[bool, bool, int]]:
+    model: Any = get_user_model()
+    sql = PEOPLE.format(
+        users=model._meta.db_table,
+        permissions=model.user_permissions.through._meta.db_table,
+        groups=model.groups.through._meta.db_table,
+    )
     with brief_connection() as database:
-        return {user: (staff, conflicts) for user, staff, conflicts in database.execute(sql, [users])}
+        return {user: known for user, *known in database.execute(sql, [users])}

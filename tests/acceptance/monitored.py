@@ -98,9 +98,9 @@ def get(server: ServerProcess, path: str, method: str = "GET", **headers: str) -
 
 
 def staff(site: Site, name: str = "staff") -> Person:
-    """Somebody who may see the whole system."""
+    """Somebody who may see the whole system, queries too."""
     person = site.person(name)
-    site.update("users", person.id, is_staff=True)
+    site.update("users", person.id, is_staff=True, is_superuser=True)
     return person
 
 
