@@ -2,6 +2,8 @@
 
 SHELL := /bin/sh
 PORT ?= 8000
+# How long `make soak` goes on.
+MINUTES ?= 10
 # The first Python that is new enough; else python3, whose refusal says what is missing.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && exit; done; echo python3)
@@ -10,7 +12,7 @@ ARGS ?=
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench screenshots lint format clean environment-run environment-test environment-bench
+.PHONY: help run test bench soak screenshots lint format clean environment-run environment-test environment-bench
 
 help: ## Show this list
 	@printf '\n  \033[1mClaudia\033[0m\n\n'
@@ -37,6 +39,9 @@ bench: environment-bench ## Measure everything beside its baseline, in about a q
 
 screenshots: environment-test ## Take the pictures of docs/admin.md anew, with Chromium
 	@$(BIN)/python -m tests.acceptance.screenshots
+
+soak: environment-test ## Try for MINUTES=10 to make the road out lose, double, tear or turn back anything; SEED=… repeats
+	@exec $(BIN)/python -m tests.nemesis.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(GIANT),--giant $(GIANT))
 
 lint: environment-test ## Check style, types, layers and templates
 	$(BIN)/ruff check .

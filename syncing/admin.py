@@ -12,7 +12,15 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from syncing.declarations import declarations
-from syncing.models import SyncCheckpoint, SyncClient, SyncConflict, SyncEvent
+from syncing.models import (
+    SyncAlert,
+    SyncCheckpoint,
+    SyncClient,
+    SyncConflict,
+    SyncEvent,
+    SyncMetric,
+    SyncProcess,
+)
 from syncing.staff import ReadOnlyAdmin
 
 
@@ -101,3 +109,32 @@ class SyncConflictAdmin(ReadOnlyAdmin):
     list_select_related = ("user",)
     search_fields = ("user__email", "user__name", "table_name")
     ordering = ("-created_at",)
+
+
+@admin.register(SyncAlert)
+class SyncAlertAdmin(ReadOnlyAdmin):
+    """What is wrong now."""
+
+    list_display = ("raised_at", "severity", "part", "code", "message")
+    list_filter = ("severity", "part")
+    ordering = ("-raised_at",)
+
+
+@admin.register(SyncProcess)
+class SyncProcessAdmin(ReadOnlyAdmin):
+    """Server processes, and when each last answered a heartbeat."""
+
+    list_display = ("pid", "host", "started_at", "answered_at", "missed_at", "backend_pid")
+    ordering = ("host", "started_at")
+
+
+@admin.register(SyncMetric)
+class SyncMetricAdmin(ReadOnlyAdmin):
+    """What processes measured, as it is stored: by window of a process, and by hour."""
+
+    list_display = ("starts_at", "span", "name", "labels", "kind", "count", "total", "least", "greatest", "unit")
+    list_filter = ("span", "kind")
+    search_fields = ("name",)
+    search_help_text = "A part of the name"
+    exclude = ("sketch",)
+    ordering = ("-starts_at", "name", "-pk")

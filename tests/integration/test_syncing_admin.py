@@ -9,14 +9,16 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
-from syncing.models import SyncCheckpoint, SyncClient, SyncConflict, SyncEvent
+from syncing.models import SyncCheckpoint, SyncClient, SyncConflict, SyncEvent, SyncMetric
 from syncing.staff import CappedPaginator
 from tests.factories import MessageFactory, UserFactory
 from tests.factories.syncing import SyncConflictFactory
+from tests.recorded import distributed
 
 pytestmark = pytest.mark.django_db
-MODELS = [SyncEvent, SyncCheckpoint, SyncClient, SyncConflict]
+MODELS = [SyncEvent, SyncCheckpoint, SyncClient, SyncConflict, SyncMetric]
 LOG = "/admin/syncing/syncevent/"
 
 
@@ -37,6 +39,7 @@ def page(client: Client, url: str, **query: str) -> str:
 def rows() -> None:
     SyncClient.objects.create(client="01890000-0000-7000-8000-000000000001", user=UserFactory(), user_agent="a browser")
     SyncConflictFactory()
+    distributed(timezone.now(), [1.0, 2.0])
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO sync_checkpoints (mark, opens_mark, snapshot)"
