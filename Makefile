@@ -37,11 +37,11 @@ test: environment-test ## Run all tests: of the browser client in node, then all
 bench: environment-bench ## Measure everything beside its baseline, in about a quarter of an hour; draw docs/benchmarks/
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
-soak: environment-test ## Try for MINUTES=10 to make the road out lose, double, tear or turn back anything; SEED=… repeats
-	@exec $(BIN)/python -m tests.nemesis.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(GIANT),--giant $(GIANT))
-
 screenshots: environment-test ## Take the pictures of docs/admin.md anew, with Chromium
 	@$(BIN)/python -m tests.acceptance.screenshots
+
+soak: environment-test ## Try for MINUTES=10 to make the road out lose, double, tear or turn back anything; SEED=… repeats
+	@exec $(BIN)/python -m tests.nemesis.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(GIANT),--giant $(GIANT))
 
 lint: environment-test ## Check style, types, layers and templates
 	$(BIN)/ruff check .

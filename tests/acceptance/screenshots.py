@@ -16,7 +16,7 @@ from tests.acceptance.site import Site, drop_database, make_database
 
 FOLDER = ROOT / "docs" / "screenshots"
 STAFF = "staff@example.org"
-COLOURS = 128
+COLOURS = 224
 #: Name of a picture: what is looked at, theme, width.
 LISTS = {
     "sessions": ("/admin/conversations/session/", "light", 1280),

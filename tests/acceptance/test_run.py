@@ -32,7 +32,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def sign_in(note: dict[str, str]) -> str:
     """Sign in to the admin like a person with a browser; return the page that follows."""
     browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
-    url = f"{note['url']}/admin/login/?next=/admin/"
+    url = f"{note['url']}/login/?next=/admin/"
     form = browser.open(url).read().decode()
     token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', form)
     assert token is not None

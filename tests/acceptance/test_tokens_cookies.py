@@ -32,7 +32,7 @@ class Browser:
 
     def login(self, person: Person) -> None:
         """Through the form of the admin."""
-        page = self._post("/admin/login/?next=/admin/", username=person.email, password=PASSWORD)
+        page = self._post("/login/?next=/admin/", username=person.email, password=PASSWORD)
         assert "/admin/logout/" in page
 
     def logout(self) -> None:
