@@ -23,18 +23,18 @@ MOST_COUNTED = 1_000
 class Queue:
     """Which conflicts: open ones, the oldest first; or decided ones, the last decided first.
 
-    table: its public name. claimed_by: only those that this user has taken on.
+    table: its public name. mine: only those that this user has taken on, or has decided.
     """
 
     table: str | None = None
-    claimed_by: UUID | None = None
+    mine: UUID | None = None
     decided: bool = False
 
     def conflicts(self) -> QuerySet[SyncConflict]:
         """All of them, in order."""
         asked: dict[str, Any] = {} if self.table is None else {"table_name": self.table}
-        if self.claimed_by is not None:
-            asked["claimed_by"] = self.claimed_by
+        if self.mine is not None:
+            asked["resolved_by" if self.decided else "claimed_by"] = self.mine
         found = SyncConflict.objects.select_related("user", "claimed_by", "resolved_by").filter(**asked)
         if self.decided:
             return found.exclude(status=OPEN).order_by("-resolved_at", "-pk")
@@ -68,7 +68,7 @@ class Queue:
         return urlencode(
             {
                 **({"table": self.table} if self.table else {}),
-                **({"mine": "1"} if self.claimed_by else {}),
+                **({"mine": "1"} if self.mine else {}),
                 **({"decided": "1"} if self.decided else {}),
             }
         )
