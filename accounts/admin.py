@@ -10,12 +10,11 @@ from django.http import HttpRequest
 from accounts import services, tokens
 from accounts.forms import NewUserForm, UserForm
 from accounts.models import ApiToken, User
-
-KEPT_BY_DATABASE = ("id", "sync_version", "scope", "created_at", "updated_at")
+from syncing import staff
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin):
+class UserAdmin(staff.StaffAdmin, DjangoUserAdmin):
     """People."""
 
     form = UserForm
@@ -25,12 +24,12 @@ class UserAdmin(DjangoUserAdmin):
     search_fields = ("email", "name")
     search_help_text = "Part of an e-mail address or a name."
     ordering = ("email",)
-    readonly_fields = ("last_login", "last_active_at", *KEPT_BY_DATABASE)
+    readonly_fields = ("last_login", "last_active_at", *staff.KEPT_BY_DATABASE)
     fieldsets = (
         (None, {"fields": ("email", "password", "name", "avatar_url", "preferences")}),
         ("Rights", {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
         ("Last seen", {"fields": ("last_login", "last_active_at")}),
-        ("Sync", {"classes": ("collapse",), "fields": KEPT_BY_DATABASE}),
+        ("Sync", {"classes": ("collapse",), "fields": staff.KEPT_BY_DATABASE}),
     )
     add_fieldsets = (
         (None, {"classes": ("wide",), "fields": ("email", "name", "usable_password", "password1", "password2")}),
@@ -49,7 +48,7 @@ class UserAdmin(DjangoUserAdmin):
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(admin.ModelAdmin):
+class ApiTokenAdmin(staff.StaffAdmin):
     """Tokens are listed and revoked; they are made on the command line, which shows the secret once."""
 
     list_display = ("prefix", "name", "user", "created_at", "expires_at", "last_used_at", "revoked_at")

@@ -8,13 +8,13 @@ from django.http import HttpRequest
 
 from agents import services
 from agents.models import Agent
+from syncing import staff
 
-KEPT_BY_DATABASE = ("id", "sync_version", "scope", "created_at", "updated_at")
 RUNS = ("total_runs", "successful_runs", "average_run_time", "last_run_at")
 
 
 @admin.register(Agent)
-class AgentAdmin(admin.ModelAdmin):
+class AgentAdmin(staff.StaffAdmin):
     """Agents."""
 
     list_display = ("name", "type", "status", "project", "created_by", "is_active", "is_public", *RUNS)
@@ -22,13 +22,13 @@ class AgentAdmin(admin.ModelAdmin):
     list_select_related = ("project", "created_by")
     search_fields = ("name", "description", "created_by__email", "project__name")
     autocomplete_fields = ("project", "created_by")
-    readonly_fields = (*RUNS, *KEPT_BY_DATABASE)
+    readonly_fields = (*RUNS, *staff.KEPT_BY_DATABASE)
     fieldsets = (
         (None, {"fields": ("name", "type", "description", "created_by", "project", "status", "version")}),
         ("Use", {"fields": ("is_active", "is_public")}),
         ("Set up", {"fields": ("config",)}),
         ("Runs", {"fields": (*RUNS, "metrics")}),
-        ("Sync", {"classes": ("collapse",), "fields": KEPT_BY_DATABASE}),
+        ("Sync", {"classes": ("collapse",), "fields": staff.KEPT_BY_DATABASE}),
     )
     actions = ("make_public", "make_private")
 

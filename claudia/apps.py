@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
 
 
 class ClaudiaConfig(AppConfig):
@@ -7,3 +8,7 @@ class ClaudiaConfig(AppConfig):
 
     def ready(self) -> None:
         from claudia import sessions  # noqa: F401 its receiver
+
+
+class StaffAdminConfig(AdminConfig):
+    default_site = "syncing.staff.site.StaffSite"

@@ -28,7 +28,10 @@ CSRF_TRUSTED_ORIGINS = env.names("CSRF_TRUSTED_ORIGINS", [])
 
 INSTALLED_APPS = [
     "daphne",
-    "django.contrib.admin",
+    # How the admin looks: the app without its own site, and templates of the filters that we use.
+    "unfold.apps.BasicAppConfig",
+    "unfold.contrib.filters",
+    "claudia.apps.StaffAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -37,7 +40,7 @@ INSTALLED_APPS = [
     "django.contrib.postgres",
     "channels",
     "pgtrigger",
-    "claudia",
+    "claudia.apps.ClaudiaConfig",
     "accounts",
     "projects",
     "agents",
@@ -48,6 +51,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "claudia.content_security.ContentSecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -6,9 +6,6 @@ from django.urls import path
 
 from claudia import views
 
-admin.site.site_header = admin.site.site_title = "Claudia"
-admin.site.index_title = "Administration"
-
 urlpatterns = [
     path("", views.workspace, name="workspace"),
     path("login/", views.login, name="login"),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, cast
+from typing import cast
 
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView
@@ -15,35 +13,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from accounts.models import User
 
-View = Callable[..., HttpResponse]
 
-#: No script, style, font or picture from anywhere else, and none inside the page: text of a message that a mistake let
-#: through as markup could not do anything.
-CONTENT_SECURITY_POLICY = "; ".join(
-    [
-        "default-src 'self'",
-        "img-src 'self' data:",
-        "object-src 'none'",
-        "base-uri 'none'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-    ]
-)
-
-
-def guarded(view: View) -> View:
-    """Send the policy with every answer of `view`."""
-
-    @wraps(view)
-    def guarded_view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        response = view(request, *args, **kwargs)
-        response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-        return response
-
-    return guarded_view
-
-
-@guarded
 @never_cache
 @login_required
 def workspace(request: HttpRequest) -> HttpResponse:
@@ -52,7 +22,6 @@ def workspace(request: HttpRequest) -> HttpResponse:
     return render(request, "claudia/workspace.html", {"person": user, "theme": user.preferences.get("theme", "system")})
 
 
-@guarded
 @sensitive_post_parameters("password")
 def login(request: HttpRequest) -> HttpResponse:
     """Sign in by e-mail and password, then go on to where one wanted to."""

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -16,28 +15,11 @@ from django.utils.text import Truncator
 
 from conversations import services
 from conversations.models import Message, Session
-
-Fieldsets = Any  # pairs of a title and options, of lists or tuples alike
-KEPT_BY_DATABASE = ("id", "sync_version", "scope", "created_at", "updated_at")
-
-
-class KeptByDatabaseAdmin(admin.ModelAdmin):
-    """Shows what the database keeps, once there is something: a new row has expressions in place of values."""
-
-    def get_fieldsets(self, request: HttpRequest, obj: models.Model | None = None) -> Fieldsets:
-        fieldsets = super().get_fieldsets(request, obj)
-        if obj is not None:
-            return fieldsets
-        kept = set(self.get_readonly_fields(request, obj))
-        shown = [
-            (title, {**about, "fields": [name for name in about["fields"] if name not in kept]})
-            for title, about in fieldsets
-        ]
-        return [(title, about) for title, about in shown if about["fields"]]
+from syncing import staff
 
 
 @admin.register(Session)
-class SessionAdmin(KeptByDatabaseAdmin):
+class SessionAdmin(staff.StaffAdmin):
     """Each session leads to its messages."""
 
     list_display = ("title", "user", "project", "agent", "status", "message_list", "total_tokens", "last_activity_at")
@@ -45,7 +27,6 @@ class SessionAdmin(KeptByDatabaseAdmin):
     list_select_related = ("user", "project", "agent")
     search_fields = ("title", "description", "user__email", "project__name")
     autocomplete_fields = ("user", "project", "agent")
-    date_hierarchy = "started_at"
     readonly_fields = (
         "duration",
         "total_messages",
@@ -53,14 +34,14 @@ class SessionAdmin(KeptByDatabaseAdmin):
         "total_cost",
         "last_activity_at",
         "import_key",
-        *KEPT_BY_DATABASE,
+        *staff.KEPT_BY_DATABASE,
     )
     fieldsets = (
         (None, {"fields": ("title", "description", "user", "project", "agent", "status")}),
         ("Time", {"fields": ("started_at", "ended_at", "duration", "last_activity_at")}),
         ("Totals", {"fields": ("total_messages", "total_tokens", "total_cost")}),
         ("Details", {"classes": ("collapse",), "fields": ("context", "metadata", "import_key")}),
-        ("Sync", {"classes": ("collapse",), "fields": KEPT_BY_DATABASE}),
+        ("Sync", {"classes": ("collapse",), "fields": staff.KEPT_BY_DATABASE}),
     )
     actions = ("complete", "pause", "resume")
 
@@ -98,7 +79,7 @@ class SessionAdmin(KeptByDatabaseAdmin):
 
 
 @admin.register(Message)
-class MessageAdmin(KeptByDatabaseAdmin):
+class MessageAdmin(staff.StaffAdmin):
     """Single messages; the list of one session is in the order in which they were said."""
 
     list_display = ("sequence_number", "session", "role", "beginning", "tokens", "cost", "model", "created_at")
@@ -110,12 +91,12 @@ class MessageAdmin(KeptByDatabaseAdmin):
     autocomplete_fields = ("session", "parent")
     show_full_result_count = False  # counting all messages takes longer than finding a page of them
     ordering = ("-created_at", "-sequence_number")
-    readonly_fields = ("sequence_number", *KEPT_BY_DATABASE)
+    readonly_fields = ("sequence_number", *staff.KEPT_BY_DATABASE)
     fieldsets = (
         (None, {"fields": ("session", "parent", "role", "content", "sequence_number")}),
         ("Cost", {"fields": ("model", "temperature", "tokens", "cost")}),
         ("Tools", {"classes": ("collapse",), "fields": ("tool_calls", "tool_results", "response_metadata")}),
-        ("Sync", {"classes": ("collapse",), "fields": KEPT_BY_DATABASE}),
+        ("Sync", {"classes": ("collapse",), "fields": staff.KEPT_BY_DATABASE}),
     )
 
     @admin.display(description="content")

@@ -41,6 +41,7 @@ class SessionSync(syncing.Synced):
         "context": syncing.merge.json_by_key,
         "metadata": syncing.merge.json_by_key,
     }
+    personal = ["description", "context", "metadata"]
     can_write = staticmethod(can_write_in_scope)
 
 
@@ -79,4 +80,5 @@ class MessageSync(syncing.Synced):
         "response_metadata",
     ]
     merge = {"content": syncing.merge.text, "response_metadata": syncing.merge.json_by_key}
+    personal = ["content", "tool_calls", "tool_results", "response_metadata"]
     can_write = staticmethod(can_write_in_scope)

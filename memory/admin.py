@@ -6,13 +6,13 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from conversations.admin import KEPT_BY_DATABASE, KeptByDatabaseAdmin
 from memory import services
 from memory.models import Memory
+from syncing import staff
 
 
 @admin.register(Memory)
-class MemoryAdmin(KeptByDatabaseAdmin):
+class MemoryAdmin(staff.StaffAdmin):
     """What is remembered, by whom and about what."""
 
     list_display = ("key", "type", "importance", "user", "project", "session", "version", "frequency", "expires_at")
@@ -20,12 +20,12 @@ class MemoryAdmin(KeptByDatabaseAdmin):
     list_select_related = ("user", "project", "session")
     search_fields = ("key", "summary", "user__email", "project__name")
     autocomplete_fields = ("user", "project", "session")
-    readonly_fields = ("frequency", "last_accessed_at", "version", "previous_version", *KEPT_BY_DATABASE)
+    readonly_fields = ("frequency", "last_accessed_at", "version", "previous_version", *staff.KEPT_BY_DATABASE)
     fieldsets = (
         (None, {"fields": ("key", "type", "content", "summary", "tags", "importance", "expires_at")}),
         ("Belongs to", {"fields": ("user", "project", "session")}),
         ("Use", {"fields": ("frequency", "last_accessed_at", "version", "previous_version")}),
-        ("Sync", {"classes": ("collapse",), "fields": KEPT_BY_DATABASE}),
+        ("Sync", {"classes": ("collapse",), "fields": staff.KEPT_BY_DATABASE}),
     )
     actions = ("expire_now",)
 

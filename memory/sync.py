@@ -40,5 +40,6 @@ class MemorySync(syncing.Synced):
     writable = ["key", "type", "content", "summary", "tags", "importance", "expires_at"]
     merge = {"content": syncing.merge.json_by_key, "summary": syncing.merge.text, "tags": syncing.merge.as_set}
     strategy = "merge"
+    personal = ["content", "summary", "tags"]
     incidental = ["frequency", "last_accessed_at"]
     can_write = staticmethod(can_write_in_scope)

@@ -12,11 +12,10 @@ from projects import services
 from projects.forms import CollaboratorForm, CollaboratorsFormSet, ProjectForm
 from projects.models import Collaborator, Project
 from projects.secrets import CannotOpen
+from syncing import staff
 
-KEPT_BY_DATABASE = ("id", "sync_version", "scope", "created_at", "updated_at")
 
-
-class CollaboratorInline(admin.TabularInline):
+class CollaboratorInline(staff.TabularInline):
     """Who works on the project."""
 
     model = Collaborator
@@ -28,7 +27,7 @@ class CollaboratorInline(admin.TabularInline):
 
 
 @admin.register(Project)
-class ProjectAdmin(admin.ModelAdmin):
+class ProjectAdmin(staff.StaffAdmin):
     """Projects, with who works on them."""
 
     form = ProjectForm
@@ -38,12 +37,12 @@ class ProjectAdmin(admin.ModelAdmin):
     list_select_related = ("owner",)
     search_fields = ("name", "description", "owner__email")
     autocomplete_fields = ("owner",)
-    readonly_fields = ("secret_names", "total_sessions", *KEPT_BY_DATABASE)
+    readonly_fields = ("secret_names", "total_sessions", *staff.KEPT_BY_DATABASE)
     fieldsets = (
         (None, {"fields": ("name", "description", "owner", "status", "is_archived", "total_sessions")}),
         ("Code", {"fields": ("path", "git_url", "git_branch", "version", "last_build_at", "settings")}),
         ("Secret values", {"fields": ("secret_names", "secret_values")}),
-        ("Sync", {"classes": ("collapse",), "fields": KEPT_BY_DATABASE}),
+        ("Sync", {"classes": ("collapse",), "fields": staff.KEPT_BY_DATABASE}),
     )
     actions = ("archive", "unarchive")
 
@@ -71,7 +70,7 @@ class ProjectAdmin(admin.ModelAdmin):
 
 
 @admin.register(Collaborator)
-class CollaboratorAdmin(admin.ModelAdmin):
+class CollaboratorAdmin(staff.StaffAdmin):
     """All collaborators of all projects."""
 
     form = CollaboratorForm
@@ -80,10 +79,10 @@ class CollaboratorAdmin(admin.ModelAdmin):
     list_select_related = ("user", "project")
     search_fields = ("user_name", "user__email", "project__name")
     autocomplete_fields = ("user", "project")
-    readonly_fields = ("user_name", "user_avatar_url", *KEPT_BY_DATABASE)
+    readonly_fields = ("user_name", "user_avatar_url", *staff.KEPT_BY_DATABASE)
     fieldsets = (
         (None, {"fields": ("project", "user", "role", "user_name", "user_avatar_url")}),
-        ("Sync", {"classes": ("collapse",), "fields": KEPT_BY_DATABASE}),
+        ("Sync", {"classes": ("collapse",), "fields": staff.KEPT_BY_DATABASE}),
     )
 
     def has_delete_permission(self, request: HttpRequest, obj: Collaborator | None = None) -> bool:

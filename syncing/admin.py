@@ -5,43 +5,15 @@ from __future__ import annotations
 from uuid import UUID
 
 from django.contrib import admin
-from django.core.paginator import Paginator
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from syncing.declarations import declarations
 from syncing.models import SyncCheckpoint, SyncClient, SyncConflict, SyncEvent
-
-#: The log has millions of rows: staff page through the newest, and find others by their row.
-MAX_LISTED = 10_000
-
-
-class ReadOnlyAdmin(admin.ModelAdmin):
-    """Everyone who may look may look only."""
-
-    actions = None
-
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-
-class NewestPaginator(Paginator):
-    """Counts no further than MAX_LISTED."""
-
-    @cached_property
-    def count(self) -> int:
-        rows: QuerySet[SyncEvent] = self.object_list  # type: ignore[assignment]
-        return rows[:MAX_LISTED].count()
+from syncing.staff import ReadOnlyAdmin
 
 
 class TableFilter(admin.SimpleListFilter):
@@ -67,8 +39,6 @@ class SyncEventAdmin(ReadOnlyAdmin):
     search_fields = ("row_id",)
     search_help_text = "The id of a row"
     ordering = ("-xid", "-id")  # the order of an index
-    paginator = NewestPaginator
-    show_full_result_count = False
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[SyncEvent], search_term: str
@@ -119,7 +89,6 @@ class SyncClientAdmin(ReadOnlyAdmin):
     list_display = ("client", "user", "last_sync_at", "connected_at", "cursor", "user_agent")
     list_select_related = ("user",)
     search_fields = ("user__email", "user__name", "user_agent")
-    date_hierarchy = "last_sync_at"
     ordering = ("-last_sync_at",)
 
 

@@ -89,6 +89,7 @@ class Synced:
     merge: rules by which two changes of one column become one. strategy: what is done where they do not.
     references: foreign keys that may also name rows which the writer does not read, and which.
     incidental: columns that change without anybody editing the row, so that it may be deleted all the same.
+    personal: columns of what people wrote, which staff read only with the permission for it.
     """
 
     table: ClassVar[str]
@@ -104,6 +105,7 @@ class Synced:
     strategy: ClassVar[Strategy] = "manual"
     references: ClassVar[Mapping[str, Referable]] = NOTHING
     incidental: ClassVar[Sequence[str]] = ()
+    personal: ClassVar[Sequence[str]] = ()
 
     @staticmethod
     def can_write(user: Any, row: Any) -> bool:
@@ -224,6 +226,9 @@ def check_writing(name: str, synced: type[Synced], columns: Mapping[str, ColumnT
     for column in (*synced.writable, *synced.insertable, *author, *synced.incidental):
         if column not in columns or column in KEY_COLUMNS:
             raise BadDeclaration(f"{name}: {column!r} must be among `columns` to be written or to be incidental")
+    for column in synced.personal:
+        if column not in columns:
+            raise BadDeclaration(f"{name}: {column!r} must be among `columns` to be personal")
     for column in synced.merge:
         if column not in synced.writable:
             raise BadDeclaration(f"{name}: {column!r} must be writable to have a merge rule")

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models.functions import Now
 
@@ -275,3 +276,34 @@ class SyncConflict(SyncedModel):
 
     def __str__(self) -> str:
         return f"{self.get_type_display()}: {self.table_name} {self.row_id}"
+
+
+class PersonalReading(models.Model):
+    """That somebody of the staff was shown what people wrote: an entry a page view, or an export.
+
+    page: `row`, `list`, `export`, or which it was. row_ids: the rows that were shown, as far as they are few. rows: how
+    many there were, NULL while an export goes on or if it broke off. query: by what they were found. The address
+    outlives the account.
+    """
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+", db_index=False)
+    email = models.TextField(db_default="", default="")
+    table_name = models.TextField()
+    page = models.TextField()
+    row_ids = ArrayField(models.UUIDField(), default=list, db_default=[])
+    rows = models.IntegerField(null=True)
+    query = models.TextField(db_default="", default="", blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "sync_readings"
+        default_permissions = ("view",)
+        permissions = [("read_personal_content", "Can read what people wrote and what is remembered of them")]
+        indexes = [
+            models.Index(fields=["created_at"], name="sync_readings_created"),
+            models.Index(fields=["user", "created_at"], name="sync_readings_user"),
+            GinIndex(fields=["row_ids"], name="sync_readings_rows"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.email} read {self.table_name} ({self.page})"
