@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -123,17 +122,9 @@ def resolve(
 
 
 def resolve_all(
-    conflicts: Iterable[SyncConflict],
-    strategy: Strategy,
-    *,
-    by: Any = None,
-    origin: str = ORIGIN,
-    decisions: Mapping[UUID, Decision] = MappingProxyType({}),
+    conflicts: Iterable[SyncConflict], strategy: Strategy, *, by: Any = None, origin: str = ORIGIN
 ) -> tuple[list[SyncConflict], dict[UUID, str]]:
-    """Resolves many, some in each transaction: those that are resolved or shown anew, and why others could not be.
-
-    decisions: of a reviewer, by conflict.
-    """
+    """Resolves many, some in each transaction: those that are resolved or shown anew, and why others could not be."""
     done: list[SyncConflict] = []
     failed: dict[UUID, str] = {}
     left = iter(conflicts)
@@ -142,8 +133,7 @@ def resolve_all(
             for conflict in batch:
                 try:
                     with transaction.atomic():
-                        decision = decisions.get(conflict.pk)
-                        done.append(resolve(conflict, strategy, by=by, origin=origin, decision=decision))
+                        done.append(resolve(conflict, strategy, by=by, origin=origin))
                 except SyncError as error:
                     failed[conflict.pk] = error.message
     return done, failed

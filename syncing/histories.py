@@ -54,9 +54,9 @@ class Entry:
     """One thing that happened to a row.
 
     at: when it was written, which is before its transaction committed. version: of the row, and of a delete the last
-    one. event: its number in the log. changes: by column, values as JSON has them (`values.loads`), for a reader: without `sync_version` and
-    `updated_at`. before: all that an update changed, or the row that was deleted. after: all that it changed it to, or
-    the row.
+    one. event: its number in the log. changes: by column, values as JSON has them (`values.loads`), for a reader:
+    without `sync_version` and `updated_at`. before: all that an update changed, or the row that was deleted. after: all
+    that it changed it to, or the row.
     """
 
     op: SyncEvent.Op

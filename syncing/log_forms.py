@@ -42,8 +42,8 @@ class SearchForm(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        tables = [(declaration.db_table, declaration.table) for declaration in declarations().values()]
-        self.fields["table"].choices = [("", "All"), *sorted(tables)]  # type: ignore[attr-defined]
+        tables = [(table, table) for table in sorted(declarations())]
+        self.fields["table"].choices = [("", "All"), *tables]  # type: ignore[attr-defined]
 
     def clean_user(self) -> UUID | None:
         """The person's id, who may be gone by now."""
@@ -70,7 +70,7 @@ class SearchForm(forms.Form):
         """What a valid form asks for."""
         asked = self.cleaned_data
         return Search(
-            table=asked["table"] or None,
+            table=declarations()[asked["table"]].db_table if asked["table"] else None,
             op=asked["op"] or None,
             row=asked["row"],
             user=asked["user"],

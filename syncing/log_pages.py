@@ -17,7 +17,7 @@ from django.urls import reverse
 from syncing import presenting
 from syncing.actors import Actor
 from syncing.declarations import Declaration, declarations
-from syncing.histories import STAMPS, Entry, Row
+from syncing.histories import STAMPS, Entry, Row, RowHistory
 from syncing.models import SyncClient, SyncEvent
 from syncing.presenting import HIDDEN, Shown
 from syncing.values import ColumnType
@@ -212,3 +212,9 @@ def agent_name(user_agent: str) -> str:
     browser = next((name for mark, name in browsers.items() if mark in user_agent), "")
     system = next((name for mark, name in (systems | {"Linux": "Linux"}).items() if mark in user_agent), "")
     return " on ".join(filter(None, (browser, system))) or user_agent[:40]
+
+
+def row_exists(past: RowHistory) -> bool:
+    """Whether the row is there now."""
+    model: Any = past.declaration.model
+    return bool(model._base_manager.filter(pk=past.row_id).exists())

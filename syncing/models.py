@@ -264,9 +264,7 @@ class SyncConflict(SyncedModel):
             ),
             # Of one's user without a condition: a deleted user's claims are looked for, too.
             models.Index(fields=["claimed_by", "status", "created_at"], name="sync_conflicts_claimed"),
-            models.Index(
-                fields=["resolved_at"], name="sync_conflicts_decided", condition=~models.Q(status="open")
-            ),
+            models.Index(fields=["resolved_at"], name="sync_conflicts_decided", condition=~models.Q(status="open")),
             models.Index(
                 fields=["table_name", "resolved_at"],
                 name="sync_conflicts_table_decided",

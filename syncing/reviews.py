@@ -10,13 +10,15 @@ from uuid import UUID
 
 from django.db import connection
 
-from syncing.conflicts import columns_of, look_of
+from syncing.conflicts import AlreadyResolved, Decision, columns_of, look_of, resolve
 from syncing.declarations import Declaration, declaration_of
+from syncing.exceptions import SyncError
 from syncing.frames import Strategy
 from syncing.models import SyncConflict
 from syncing.projection import row_json
-from syncing.redoing import merged
 from syncing.reconcile import Reconciled
+from syncing.redoing import merged
+from syncing.transactions import retried
 from syncing.values import ColumnType, loads, same
 
 Row = Mapping[str, Any]
@@ -124,6 +126,16 @@ class Review:
         local = {column: value for column, value in self.conflict.local.items() if column in allowed}
         return Ruling("manual", {**local, **edited})
 
+    def all_chosen(self, choice: Choice) -> dict[str, str]:
+        """The same choice for everything that is asked, as far as there is that choice."""
+        if self.asks is not Asks.FIELDS:
+            return {ROW: choice.value}
+        return {one.column: (choice if choice in one.choices else Choice.SERVER).value for one in self.disputed}
+
+    def ruling_for_all(self, choice: Choice) -> Ruling:
+        """What it comes to. The server's for everything: nothing is written, not even what would merge."""
+        return Ruling("remote_wins") if choice is Choice.SERVER else self.ruling(self.all_chosen(choice), {})
+
     def _ruling_about_fields(self, choices: Mapping[str, str], edited: Mapping[str, Any]) -> Ruling:
         chosen = {choices[one.column] for one in self.disputed}
         if not self.settling and chosen <= {Choice.SERVER}:
@@ -148,6 +160,60 @@ def reviews(conflicts: Iterable[SyncConflict]) -> list[Review]:
         found = rows_of(declaration_of(table), [one.row_id for one in listed if one.table_name == table])
         rows |= {(table, id_): row for id_, row in found.items()}
     return [_reviewed(conflict, rows.get((conflict.table_name, conflict.row_id))) for conflict in listed]
+
+
+def record(conflict: SyncConflict) -> Review:
+    """A conflict that was decided, beside the row as it was then."""
+    declaration = declaration_of(conflict.table_name)
+    columns = columns_of(declaration, conflict)
+    disputed = [_disputed(declaration, conflict, conflict.remote, column) for column in columns]
+    about = {*conflict.fields} | (set() if conflict.choices is None else {*conflict.choices})
+    return Review(conflict, declaration, conflict.remote, [one for one in disputed if one.column in about] or disputed)
+
+
+def decide(review: Review, ruling: Ruling, decision: Decision, *, by: Any, origin: str) -> SyncConflict:
+    """Carries a decision out. The conflict that is returned is still open where the row is not what was seen.
+
+    Raises AlreadyResolved, what writing raises, and Unavailable where another write holds the row for too long.
+    """
+    return retried(
+        lambda: resolve(review.conflict, ruling.strategy, values=ruling.values, by=by, origin=origin, decision=decision)
+    )
+
+
+@dataclass(slots=True)
+class Decided:
+    """What became of several decisions. failed: why others could not be carried out, by conflict."""
+
+    done: int = 0
+    moved: list[SyncConflict] = field(default_factory=list)
+    overtaken: list[SyncConflict] = field(default_factory=list)
+    failed: dict[UUID, str] = field(default_factory=dict)
+
+
+def decide_all(
+    conflicts: Iterable[SyncConflict], looks: Mapping[UUID, str], choice: Choice, *, reason: str, by: Any, origin: str
+) -> Decided:
+    """One choice for all that is in dispute in several conflicts, each by itself. looks: what was seen of each.
+
+    Of those that somebody else decided meanwhile, and of those whose rows moved on, nothing is written.
+    """
+    decided = Decided()
+    for one in reviews(conflicts):
+        conflict = one.conflict
+        decision = Decision(looks.get(conflict.pk, ""), reason, one.all_chosen(choice))
+        try:
+            after = decide(one, one.ruling_for_all(choice), decision, by=by, origin=origin)
+        except AlreadyResolved:
+            decided.overtaken.append(conflict)
+        except SyncError as error:
+            decided.failed[conflict.pk] = error.message
+        else:
+            if after.status == SyncConflict.Status.OPEN:
+                decided.moved.append(after)
+            else:
+                decided.done += 1
+    return decided
 
 
 def rows_of(declaration: Declaration, ids: Sequence[UUID]) -> dict[UUID, Row]:
@@ -186,7 +252,7 @@ def _merged(declaration: Declaration, conflict: SyncConflict, remote: Row | None
 
 def _disputed(declaration: Declaration, conflict: SyncConflict, remote: Row | None, column: str) -> Disputed:
     type_ = declaration.columns[column]
-    server = UNKNOWN if remote is None else remote[column]
+    server = UNKNOWN if remote is None else remote.get(column, UNKNOWN)
     client = conflict.local.get(column, UNKNOWN)
     allowed = declaration.insertable if remote is None else declaration.writable
     choices: tuple[Choice, ...] = () if remote is None else (Choice.SERVER,)
