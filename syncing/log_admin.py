@@ -126,9 +126,9 @@ class SyncEventAdmin(ReadOnlyAdmin):
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> SyncEvent | None:
         """By number and row: there is no index by number alone (see `log_pages.key_of`)."""
-        number, _, row_id = object_id.partition("@")
+        number, at, row_id = object_id.partition("@")
         try:
-            wanted = {"pk": int(number), **({"row_id": UUID(row_id)} if row_id else {"row_id__isnull": True})}
+            wanted = {"pk": int(number), **({"row_id": UUID(row_id)} if at else {"row_id__isnull": True})}
         except ValueError:
             return None
         return SyncEvent.objects.filter(**wanted).first() if wanted["pk"] < 2**63 else None

@@ -9,12 +9,14 @@ right place.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
+from django.db import connection, transaction
 
 from syncing.models import SyncEvent
 
@@ -22,7 +24,7 @@ from syncing.models import SyncEvent
 STRETCH = 50_000
 PAGE = 50
 
-# Columns are named apart from `xid`, which an ORDER BY would otherwise take for the text that is selected.
+# ORDER BY takes a bare `xid` for the number that is selected under this name, which no index orders.
 FOUND = """
     SELECT id, slot, xid::text::bigint AS xid, created_at, table_name, op, row_id, version, scope, old_scope,
         user_id, client_id, mutation_id, origin,
@@ -34,13 +36,13 @@ FOUND = """
 """
 # Where the stretch ends, if the log goes on behind it.
 END = """
-    SELECT xid::text::bigint, id, created_at FROM public.sync_events WHERE {bounds}
+    SELECT xid::text::bigint, id, created_at FROM public.sync_events e WHERE {bounds}
     ORDER BY {order} OFFSET %(stretch)s - 1 LIMIT 1
 """
 # The numbers between which all events of a span of time lie. A checkpoint's snapshot knows which transactions were over
 # when it was taken: none of those wrote later. The third checkpoint after the span began when the second had an own
 # number, after the span: what has a higher one began later, too. Found by halving, since time has no index there.
-BISECT = """
+LAST_UNTIL = """
     WITH RECURSIVE halving(low, high) AS (
         SELECT coalesce(min(id), 1) - 1, coalesce(max(id), 0) FROM public.sync_checkpoints
         UNION ALL
@@ -50,13 +52,18 @@ BISECT = """
             SELECT id, created_at FROM public.sync_checkpoints WHERE id > (low + high) / 2 ORDER BY id LIMIT 1
         ) middle WHERE low < high
     )
-    SELECT max(low) FROM halving
 """
-XMIN = "SELECT pg_snapshot_xmin(snapshot)::text::bigint FROM public.sync_checkpoints WHERE id = %s"
-XMAX_OF_THIRD = """
-    SELECT pg_snapshot_xmax(snapshot)::text::bigint FROM public.sync_checkpoints WHERE id > %s
-    ORDER BY id OFFSET 2 LIMIT 1
+LOWEST = f"""{LAST_UNTIL}
+    SELECT pg_snapshot_xmin(snapshot)::text::bigint FROM public.sync_checkpoints
+    WHERE id = (SELECT max(low) FROM halving)
 """
+CEILING = f"""{LAST_UNTIL}
+    SELECT pg_snapshot_xmax(snapshot)::text::bigint FROM public.sync_checkpoints
+    WHERE id > (SELECT max(low) FROM halving) ORDER BY id OFFSET 2 LIMIT 1
+"""
+# A stretch is a good part of a small log, which PostgreSQL would rather read whole and sort; of a large one, too, where
+# it is wrong about the log's size. Set back afterwards, since a caller's transaction may go on.
+BY_INDEX = "SELECT set_config('enable_seqscan', %s, true), set_config('enable_bitmapscan', %s, true)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +118,24 @@ class Found:
 
 def find(search: Search, older_than: Place | None = None) -> Found:
     """The newest events that match; or the newest of those before a place."""
-    bounds, parameters = _bounds(search)
-    if older_than is not None:
-        bounds.append(_before(search, older_than, parameters))
-    events = _events(search, bounds, parameters)
-    if len(events) > PAGE:
-        events = events[:PAGE]
-        return Found(events, Place(events[-1].xid, events[-1].pk))
-    end = None if search.found_by_index() else _end(search, bounds, parameters)
-    return Found(events, *end) if end else Found(events)
+    with _by_index():
+        bounds, parameters = _bounds(search)
+        if older_than is not None:
+            bounds.append(_before(search, older_than, parameters))
+        events = _events(search, bounds, parameters)
+        if len(events) > PAGE:
+            events = events[:PAGE]
+            return Found(events, Place(events[-1].xid, events[-1].pk))
+        end = None if search.found_by_index() else _end(search, bounds, parameters)
+        return Found(events, *end) if end else Found(events)
+
+
+@contextmanager
+def _by_index() -> Iterator[None]:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(BY_INDEX, ["off", "off"])
+        yield
+        cursor.execute(BY_INDEX, ["on", "on"])
 
 
 def _bounds(search: Search) -> tuple[list[str], dict[str, Any]]:
@@ -178,26 +194,23 @@ def _events(search: Search, bounds: list[str], parameters: dict[str, Any]) -> li
 
 def _end(search: Search, bounds: list[str], parameters: dict[str, Any]) -> tuple[Place, datetime] | None:
     with connection.cursor() as cursor:
-        cursor.execute(END.format(bounds=_where(bounds), order=_order(search)), parameters)
+        cursor.execute(END.format(bounds=_where(bounds), order=_order(search, of="e.")), parameters)
         end = cursor.fetchone()
     return (Place(end[0], end[1]), end[2]) if end else None
 
 
 def _numbered_since(moment: datetime) -> int | None:
     """The lowest number of a transaction that may have written at the moment or later."""
-    with connection.cursor() as cursor:
-        cursor.execute(BISECT, [moment, moment])
-        (checkpoint,) = cursor.fetchone()
-        cursor.execute(XMIN, [checkpoint])
-        found = cursor.fetchone()
-    return found[0] if found else None
+    return _number(LOWEST, moment)
 
 
 def _numbered_until(moment: datetime) -> int | None:
-    """A number that no transaction has which wrote at the moment or earlier."""
+    """A number that no transaction has, nor a higher one, which wrote at the moment or earlier."""
+    return _number(CEILING, moment)
+
+
+def _number(sql: str, moment: datetime) -> int | None:
     with connection.cursor() as cursor:
-        cursor.execute(BISECT, [moment, moment])
-        (checkpoint,) = cursor.fetchone()
-        cursor.execute(XMAX_OF_THIRD, [checkpoint])
+        cursor.execute(sql, [moment, moment])
         found = cursor.fetchone()
     return found[0] if found else None
