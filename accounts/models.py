@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
+from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.core.validators import URLValidator
 from django.db import models
 from django.db.models import Q
@@ -53,6 +54,10 @@ class User(syncing.SyncedModel, AbstractBaseUser, PermissionsMixin):
         indexes = [
             models.Index(fields=["scope", "id"], name="users_scope"),
             models.Index(fields=["last_active_at"], name="users_last_active_at"),
+            # What staff look for: the few of each kind, and parts of names.
+            models.Index(fields=["email"], name="users_staff", condition=Q(is_staff=True)),
+            models.Index(fields=["email"], name="users_inactive", condition=Q(is_active=False)),
+            GinIndex(OpClass("email", "gin_trgm_ops"), OpClass("name", "gin_trgm_ops"), name="users_trigrams"),
         ]
         triggers = [*triggers.NORMALISE_EMAIL, *triggers.ANNOUNCE_USER]
 

@@ -3,41 +3,65 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.safestring import SafeString
 
 from agents import services
-from agents.models import Agent
+from agents.history import measured
+from agents.models import Agent, AgentStatus
 from syncing import staff
 
 RUNS = ("total_runs", "successful_runs", "average_run_time", "last_run_at")
 
 
 @admin.register(Agent)
-class AgentAdmin(staff.StaffAdmin):
-    """Agents."""
+class AgentAdmin(staff.SyncedAdmin):
+    """Agents, and how their runs went."""
 
-    list_display = ("name", "type", "status", "project", "created_by", "is_active", "is_public", *RUNS)
-    list_filter = ("type", "status", "is_active", "is_public", "last_run_at")
+    section, icon = "Work", "smart_toy"
+    nothing_yet = "People set up agents in their workspace, or you add one here for them."
+    list_display = ("name", "type", "status", "project", "created_by", "is_active", "is_public", "runs", "last_run_at")
+    list_filter = (
+        ("type", staff.ChoicesFilter),
+        ("status", staff.ChoicesFilter),
+        ("is_public", staff.YesNoFilter),
+        ("project", staff.RowFilter),
+        ("created_by", staff.RowFilter),
+    )
     list_select_related = ("project", "created_by")
-    search_fields = ("name", "description", "created_by__email", "project__name")
+    list_deferred = ("description", "config", "metrics")
+    search_help_text = "Part of a name, or the id of a project or a person"
+    found_by_part = ("name",)
+    found_by_reference = ("project", "created_by")
     autocomplete_fields = ("project", "created_by")
     readonly_fields = (*RUNS, *staff.KEPT_BY_DATABASE)
     fieldsets = (
-        (None, {"fields": ("name", "type", "description", "created_by", "project", "status", "version")}),
-        ("Use", {"fields": ("is_active", "is_public")}),
+        (None, {"fields": ("name", "type", "description", ("created_by", "project"), ("status", "version"))}),
+        ("Use", {"fields": (("is_active", "is_public"),)}),
         ("Set up", {"fields": ("config",)}),
-        ("Runs", {"fields": (*RUNS, "metrics")}),
+        ("Runs", {"fields": (RUNS[:2], RUNS[2:], "metrics")}),
         ("Sync", {"classes": ("collapse",), "fields": staff.KEPT_BY_DATABASE}),
     )
-    actions = ("make_public", "make_private")
+    activate = staff.row_action(
+        "Activate selected agents", lambda agent: services.set_status(agent, AgentStatus.ACTIVE), done="activated"
+    )
+    deactivate = staff.row_action(
+        "Deactivate selected agents", lambda agent: services.set_status(agent, AgentStatus.INACTIVE), done="deactivated"
+    )
+    make_public = staff.row_action(
+        "Publish selected agents",
+        services.make_public,
+        done="made public",
+        confirm="Everyone who has an account can read them, with their prompts and settings, from now on.",
+    )
+    make_private = staff.row_action("Make selected agents private", services.make_private, done="made private")
+    actions = ("activate", "deactivate", "make_public", "make_private", *staff.SyncedAdmin.actions)
 
-    @admin.action(description="Make selected agents public", permissions=["change"])
-    def make_public(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:
-        count = sum(services.make_public(agent) for agent in queryset)
-        self.message_user(request, f"{count} made public.")
+    @admin.display(description="runs")
+    def runs(self, agent: Agent) -> str:
+        if not agent.total_runs:
+            return "none yet"
+        return f"{agent.total_runs:,} ({agent.successful_runs / agent.total_runs:.0%} well)"
 
-    @admin.action(description="Make selected agents private", permissions=["change"])
-    def make_private(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:
-        count = sum(services.make_private(agent) for agent in queryset)
-        self.message_user(request, f"{count} made private.")
+    def panels(self, request: HttpRequest, obj: Agent) -> list[tuple[str, SafeString]]:
+        return [("Runs and metrics", measured(obj)), *super().panels(request, obj)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.conf import settings
-from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
 from django.db.models import F, Q
 
@@ -74,6 +74,8 @@ class Agent(syncing.SyncedModel):
         indexes = [
             models.Index(fields=["scope", "id"], name="agents_scope"),
             models.Index(fields=["type", "status"], name="agents_type_status"),
+            models.Index(fields=["status"], name="agents_status_alone"),
+            GinIndex(OpClass("name", "gin_trgm_ops"), name="agents_name_trigrams"),
             models.Index(fields=["name"], name="agents_public", condition=Q(is_public=True)),
             GinIndex(fields=["config"], opclasses=["jsonb_path_ops"], name="agents_config"),
             GinIndex(fields=["metrics"], opclasses=["jsonb_path_ops"], name="agents_metrics"),

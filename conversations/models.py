@@ -89,6 +89,7 @@ class Session(SyncedModel):
             models.Index(name="sessions_scope", fields=["scope"]),
             models.Index(name="sessions_status", fields=["status"]),
             models.Index(name="sessions_started", fields=["-started_at"]),
+            GinIndex(OpClass("title", "gin_trgm_ops"), name="sessions_title_trigrams"),
             GinIndex(OpClass("context", "jsonb_path_ops"), name="sessions_context"),
             GinIndex(OpClass("metadata", "jsonb_path_ops"), name="sessions_metadata"),
         ]
@@ -161,4 +162,4 @@ class Message(SyncedModel):
         triggers = MESSAGE_TRIGGERS
 
     def __str__(self) -> str:
-        return f"{self.role} {self.sequence_number}: {self.content[:60]}"
+        return f"message {self.sequence_number} by {self.role}"  # never what was said: names of rows go into logs

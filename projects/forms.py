@@ -10,14 +10,15 @@ from django.forms.models import BaseInlineFormSet
 
 from projects.models import Collaborator, Project, Role
 from projects.rules import OwnerStays
+from syncing import staff
 
 
-class ProjectForm(forms.ModelForm):
+class ProjectForm(staff.VersionedForm):
     """A project, with a place to set secret values."""
 
     secret_values = forms.CharField(
         required=False,
-        widget=forms.Textarea(attrs={"rows": 3, "autocomplete": "off", "spellcheck": "false"}),
+        widget=staff.TextareaWidget(attrs={"rows": 3, "autocomplete": "off", "spellcheck": "false"}),
         help_text="One NAME=value a line, to set it; NAME= removes it. Values are encrypted and never shown.",
     )
 
@@ -51,7 +52,7 @@ class ProjectForm(forms.ModelForm):
         return values
 
 
-class CollaboratorForm(forms.ModelForm):
+class CollaboratorForm(staff.VersionedForm):
     """A collaborator by itself."""
 
     class Meta:

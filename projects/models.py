@@ -62,6 +62,7 @@ class Project(syncing.SyncedModel):
         indexes = [
             models.Index(fields=["scope", "id"], name="projects_scope"),
             models.Index(fields=["is_archived", "status"], name="projects_status_idx"),
+            models.Index(fields=["status"], name="projects_status_alone"),
             GinIndex(fields=["search"], name="projects_search"),
             GinIndex(OpClass("name", "gin_trgm_ops"), name="projects_name_trigrams"),
             GinIndex(OpClass("description", "gin_trgm_ops"), name="projects_description_trigrams"),
@@ -91,7 +92,10 @@ class Collaborator(syncing.SyncedModel):
             models.UniqueConstraint(fields=["project", "user"], name=rules.COLLABORATOR_UNIQUE),
             models.CheckConstraint(condition=Q(role__in=Role.values), name=rules.COLLABORATOR_ROLE),
         ]
-        indexes = [models.Index(fields=["scope", "id"], name="collaborators_scope")]
+        indexes = [
+            models.Index(fields=["scope", "id"], name="collaborators_scope"),
+            GinIndex(OpClass("user_name", "gin_trgm_ops"), name="collaborators_name_trigrams"),
+        ]
         triggers = [*triggers.PERSON_OF_COLLABORATOR, triggers.OWNER_STAYS_ADMIN]
 
     def __str__(self) -> str:

@@ -8,6 +8,9 @@ It is imported by the apps' `admin` and `forms` only: all models must be there b
 
 from __future__ import annotations
 
+from syncing.staff.actions import row_action
+from syncing.staff.edits import VersionedForm
+from syncing.staff.filters import TextFilter
 from syncing.staff.pages import KEPT_BY_DATABASE, ReadOnlyAdmin, StaffAdmin, mask
 from syncing.staff.paging import CappedPaginator
 from syncing.staff.paint import (
@@ -25,6 +28,8 @@ from syncing.staff.paint import (
     YesNoFilter,
 )
 from syncing.staff.personal import masked_columns, reads_personal, record_reading
+from syncing.staff.plots import Series, plot, shares
+from syncing.staff.rows import SyncedAdmin, TableAdmin, row_link
 
 __all__ = [
     "KEPT_BY_DATABASE",
@@ -36,15 +41,24 @@ __all__ = [
     "PeriodFilter",
     "ReadOnlyAdmin",
     "RowFilter",
+    "Series",
     "StackedInline",
     "StaffAdmin",
+    "SyncedAdmin",
+    "TableAdmin",
     "TabularInline",
+    "TextFilter",
     "TextWidget",
     "TextareaWidget",
     "UserChangeForm",
+    "VersionedForm",
     "YesNoFilter",
     "mask",
     "masked_columns",
+    "plot",
     "reads_personal",
     "record_reading",
+    "row_action",
+    "row_link",
+    "shares",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from django.contrib import messages
 from django.contrib.admin import ShowFacets
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -23,7 +24,10 @@ class StaffAdmin(PaintedModelAdmin):
     """Base of all pages.
 
     section, icon: where the sidebar shows it, and by which of Google's Material Symbols. nothing_yet: what an empty
-    list says, and what to do about it. Lists are not counted to their end, and order by what an index orders.
+    list says, and what to do about it. list_deferred: fields that a list does not show and need not load.
+    personal_columns: columns of the list that show what people wrote.
+
+    Lists are not counted to their end, and order by what an index orders.
     """
 
     section = "Sync"
@@ -40,6 +44,9 @@ class StaffAdmin(PaintedModelAdmin):
     list_fullwidth = True
     compressed_fields = True
     warn_unsaved_form = True
+    list_disable_select_all = True  # an action is for the rows of a page; exports take all
+    list_deferred: ClassVar[tuple[str, ...]] = ()
+    personal_columns: ClassVar[tuple[str, ...]] = ()
     change_list_template = "syncing/staff/change_list.html"
     change_form_template = "syncing/staff/change_form.html"
 
@@ -57,7 +64,14 @@ class StaffAdmin(PaintedModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Rows without what the user may not read: it does not leave the database."""
-        return super().get_queryset(request).defer(*self.masked(request))
+        rows = super().get_queryset(request).defer(*self.masked(request))
+        match = request.resolver_match
+        in_list = match is not None and str(match.url_name).endswith("_changelist")
+        return self.for_list(request, rows) if in_list else rows
+
+    def for_list(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any]:
+        """The rows as a list needs them: without `list_deferred`, which may be large."""
+        return rows.defer(*self.list_deferred)
 
     def personal(self, row: Model, field: str) -> Any:
         """The field's value for a page, or what stands in its place."""
@@ -66,16 +80,30 @@ class StaffAdmin(PaintedModelAdmin):
 
     def shows_personal(self, request: HttpRequest) -> bool:
         """Whether this list shows what people wrote to this user."""
-        shown = set(self.get_list_display(request)) & set(getattr(self, "personal_columns", ()))
+        shown = set(self.get_list_display(request)) & set(self.personal_columns)
         return bool(shown) and reads_personal(request)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        response: Any = super().changelist_view(request, extra_context)
+        found = request.GET.copy()
+        found.pop("p", None)  # a page of the list; a file has all
+        context = {"export_query": f"?{found.urlencode()}" if found else "", **(extra_context or {})}
+        response: Any = super().changelist_view(request, context)
         changelist = getattr(response, "context_data", {}).get("cl") if hasattr(response, "context_data") else None
         if changelist is not None and self.shows_personal(request):
             ids = [row.pk for row in changelist.result_list]
             record_reading(request, self.model._meta.db_table, "list", ids, len(ids))
         return response
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+        """Never for all rows of all pages at once, which may be millions."""
+        if request.POST.get("select_across", "0") not in ("", "0"):
+            self.message_user(request, "Actions are for the rows of one page. Exports take all rows.", messages.ERROR)
+            return None
+        return super().response_action(request, queryset)
+
+    def panels(self, request: HttpRequest, obj: Any) -> list[tuple[str, SafeString]]:
+        """What stands below a row's form: titles and HTML."""
+        return []
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -90,7 +118,7 @@ class StaffAdmin(PaintedModelAdmin):
 class ReadOnlyAdmin(StaffAdmin):
     """Everyone who may look may look only."""
 
-    actions: ClassVar[Any] = None
+    actions = None
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False

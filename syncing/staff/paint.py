@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin as PaintedModelAdmin
     from django.contrib.admin import RelatedFieldListFilter as RowFilter
     from django.contrib.admin import SimpleListFilter as OptionsFilter
+    from django.contrib.admin import SimpleListFilter as TypedFilter
     from django.contrib.admin import StackedInline, TabularInline
     from django.contrib.admin.widgets import AdminTextareaWidget as TextareaWidget
     from django.contrib.admin.widgets import AdminTextInputWidget as TextWidget
@@ -27,6 +28,7 @@ else:
     from unfold.contrib.filters.admin import ChoicesDropdownFilter as ChoicesFilter
     from unfold.contrib.filters.admin import DropdownFilter as OptionsFilter
     from unfold.contrib.filters.admin import RangeDateFilter as PeriodFilter
+    from unfold.contrib.filters.admin import TextFilter as TypedFilter
     from unfold.forms import AdminPasswordChangeForm, UserChangeForm
     from unfold.forms import UserCreationForm as AdminUserCreationForm
     from unfold.sites import UnfoldAdminSite as PaintedSite
@@ -46,6 +48,7 @@ __all__ = [
     "TabularInline",
     "TextWidget",
     "TextareaWidget",
+    "TypedFilter",
     "UserChangeForm",
     "YesNoFilter",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.contrib.admin import site
 from django.contrib.auth import authenticate
 from django.db import models
 from django.test import Client
@@ -71,8 +70,6 @@ def test_every_page_opens_and_finds(model: type[models.Model], people: Cast, cli
     assert client.get(page(model, "changelist")).status_code == 200
     assert client.get(page(model, "changelist"), {"q": "bob"}).status_code == 200
     assert client.get(page(model, "change", row.pk)).status_code == 200
-    for choice in site.get_model_admin(model).list_filter:
-        assert client.get(page(model, "changelist"), {f"{choice}__isnull": "False"}).status_code in (200, 302)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -192,6 +189,7 @@ def test_actions_do_what_they_say(
     rows = model._default_manager.exclude(**({"email": "root@example.org"} if model is User else {}))
     rows.update(**{name: not after})
     chosen = {"action": action, "_selected_action": [str(pk) for pk in rows.values_list("pk", flat=True)]}
+    chosen |= {"confirmed": "1"}
     client.get(page(model, "changelist"), chosen)
     assert not rows.filter(**{name: after}).exists()  # nothing is done by GET
     client.post(page(model, "changelist"), chosen)
@@ -200,5 +198,5 @@ def test_actions_do_what_they_say(
 
 def test_staff_do_not_lock_themselves_out(people: Cast, client: Client) -> None:
     everyone = [str(pk) for pk in User.objects.values_list("pk", flat=True)]
-    client.post(page(User, "changelist"), {"action": "deactivate", "_selected_action": everyone})
+    client.post(page(User, "changelist"), {"action": "deactivate", "_selected_action": everyone, "confirmed": "1"})
     assert [user.email for user in User.objects.active()] == ["root@example.org"]

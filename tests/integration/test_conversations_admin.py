@@ -35,7 +35,10 @@ def change(row: Any) -> str:
 def test_each_model_is_listed_searched_and_shown(staff: Client, factory: Any) -> None:
     row = factory()
     assert staff.get(changelist(type(row))).status_code == 200
-    assert str(row.pk) in staff.get(changelist(type(row)), {"q": "a"}).content.decode()
+    words = {"Session": "session", "Message": "case", "Memory": "preference"}[type(row).__name__]
+    for term in (words, str(row.pk)):
+        assert str(row.pk) in staff.get(changelist(type(row)), {"q": term}).content.decode()
+    assert str(row.pk) not in staff.get(changelist(type(row)), {"q": "xylophone"}).content.decode()
     assert staff.get(change(row)).status_code == 200
     assert staff.get(reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_add")).status_code == 200
 
@@ -59,7 +62,7 @@ def test_a_session_leads_to_its_messages(staff: Client) -> None:
 
 def test_actions_use_the_services_and_tell_what_they_could_not_do(staff: Client) -> None:
     active, ended = SessionFactory(), SessionFactory(status=Session.Status.COMPLETED)
-    data = {"action": "complete", "_selected_action": [active.pk, ended.pk]}
+    data = {"action": "complete", "_selected_action": [active.pk, ended.pk], "confirmed": "1"}
     page = staff.post(changelist(Session), data, follow=True).content.decode()
     active.refresh_from_db()
     assert active.status == "completed"
@@ -67,7 +70,7 @@ def test_actions_use_the_services_and_tell_what_they_could_not_do(staff: Client)
     assert "1 completed." in page
     assert f"{ended}: the session is completed" in page
     memory = MemoryFactory()
-    staff.post(changelist(Memory), {"action": "expire_now", "_selected_action": [memory.pk]})
+    staff.post(changelist(Memory), {"action": "expire_now", "_selected_action": [memory.pk], "confirmed": "1"})
     assert list(Memory.objects.expired()) == [memory]
 
 
@@ -90,6 +93,7 @@ def test_a_form_refuses_json_that_does_not_fit_and_names_the_path(staff: Client)
 
 def test_a_form_cannot_set_what_the_database_keeps(staff: Client) -> None:
     message = MessageFactory()
+    message.refresh_from_db()
     data = {
         "session": message.session_id,
         "role": "user",
@@ -101,6 +105,7 @@ def test_a_form_cannot_set_what_the_database_keeps(staff: Client) -> None:
         "response_metadata": "{}",
         "sequence_number": 77,
         "sync_version": 1,
+        "base_version": message.sync_version,
     }
     assert staff.post(change(message), data).status_code == 302
     after = Message.objects.get()
