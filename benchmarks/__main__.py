@@ -29,6 +29,7 @@ PROGRAMS = {
     "compression": 30,
     "memory": 60,
     "mutations": 90,
+    "recording": 15,
     "quiet": 400,
 }
 #: It only waits, and so does it beside the others.

@@ -12,12 +12,16 @@ http = get_asgi_application()  # loads the apps: whatever needs models is import
 from twisted.internet import reactor  # noqa: E402
 
 from claudia.authentication import Authentication  # noqa: E402
-from syncing.hub import stop_with  # noqa: E402
+from claudia.requests import with_request_ids  # noqa: E402
+from syncing.hub import start_with, stop_with  # noqa: E402
 from syncing.routing import api_routes, sync_routes  # noqa: E402
 from syncing.transport import use_push_protocol  # noqa: E402
 
 use_push_protocol()
+start_with(reactor)
 stop_with(reactor)
 
 authentication = Authentication()
-application = ProtocolTypeRouter({"http": api_routes(authentication, http), "websocket": sync_routes(authentication)})
+application = ProtocolTypeRouter(
+    {"http": with_request_ids(api_routes(authentication, http)), "websocket": sync_routes(authentication)}
+)

@@ -16,6 +16,8 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 DATABASE_SCHEMES = ("postgres", "postgresql")
+WEB_SCHEMES = ("https", "http")
+MAIL_SCHEMES = ("smtp", "smtp+tls", "smtp+ssl", "consolemail", "filemail")
 REDIS_SCHEMES = ("redis", "rediss")
 
 
@@ -76,6 +78,26 @@ class Environment:
             return None
         self._check_url(name, url, REDIS_SCHEMES, "redis://host:6379/0")
         return url
+
+    def web_address(self, name: str) -> str:
+        """An address that begins with http:// or https://; empty when the variable is absent."""
+        url = self.text(name)
+        if url:
+            self._check_url(name, url, WEB_SCHEMES, "https://host/path")
+            if not urlsplit(url).hostname:
+                raise ImproperlyConfigured(f"{name} must be an address like https://host/path.")
+        return url
+
+    def mail(self, name: str, *, required: bool) -> dict[str, Any]:
+        """Django's settings for the mail server at the variable's address; none when it is absent."""
+        url = self.text(name)
+        if not url:
+            if required:
+                raise ImproperlyConfigured(f"{name} must be set when ALERT_EMAILS is.")
+            return {}
+        self._check_url(name, url, MAIL_SCHEMES, "smtp+tls://user:password@host:587")
+        found: dict[str, Any] = environ.Env.email_url_config(url)
+        return {setting: value for setting, value in found.items() if setting.startswith("EMAIL_") and value}
 
     def secret(self, name: str, *, file: Path, make: Callable[[], str], required: bool) -> str:
         """A secret: from the environment, else (in development) drawn once and kept in `file`, never a fixed value."""

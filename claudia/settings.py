@@ -11,6 +11,7 @@ from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
 from claudia.environment import Environment
+from claudia.logs import configuration
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Environment(BASE_DIR / ".env")
@@ -174,8 +175,28 @@ SYNC_WRITERS = env.integer("SYNC_WRITERS", 4, low=1, high=64)  # threads that ap
 SYNC_MUTATIONS_PER_FRAME = env.integer("SYNC_MUTATIONS_PER_FRAME", 100, low=1, high=10_000)
 SYNC_MUTATIONS_PER_SECOND = env.number("SYNC_MUTATIONS_PER_SECOND", 50, low=0.1, high=100_000)  # of one client
 SYNC_RECEIPT_DAYS = env.number("SYNC_RECEIPT_DAYS", 30, low=0.01, high=3650)  # older mutations are expired
+SYNC_CANARY_SECONDS = env.number("SYNC_CANARY_SECONDS", 0, low=0, high=86_400)  # each follows for so long; 0: none
+SYNC_METRICS_SECONDS = env.number("SYNC_METRICS_SECONDS", 10, low=0, high=600)  # between writes of metrics; 0: none
 METRICS_RETENTION_DAYS = env.integer("METRICS_RETENTION_DAYS", 30, low=1, high=3650)
-MONITORING_INTERVAL = env.number("MONITORING_INTERVAL", 5, low=1, high=3600)  # seconds between writes of metrics
+MONITORING_INTERVAL = env.number("MONITORING_INTERVAL", 5, low=1, high=3600)  # seconds
+METRICS_TOKEN = env.text("METRICS_TOKEN")  # empty: only this machine may ask for /metrics
+
+# From where on something is an issue, and how often the servers look whether anything is.
+ALERT_SECONDS = env.number("ALERT_SECONDS", 15, low=0, high=3600)  # 0: never
+ALERT_LATENCY_MS = env.number("ALERT_LATENCY_MS", 1000, low=1, high=600_000)
+ALERT_LAG_SECONDS = env.number("ALERT_LAG_SECONDS", 15, low=0.1, high=3600)  # a client that reads nothing
+ALERT_PENDING_EVENTS = env.integer("ALERT_PENDING_EVENTS", 10_000, low=1, high=100_000)
+ALERT_CONFLICTS = env.integer("ALERT_CONFLICTS", 100, low=1, high=1_000_000)
+ALERT_TRANSACTION_SECONDS = env.number("ALERT_TRANSACTION_SECONDS", 60, low=0.1, high=86_400)
+ALERT_DISK_FREE_PERCENT = env.number("ALERT_DISK_FREE_PERCENT", 10, low=0.1, high=100)
+ALERT_CONNECTIONS_PERCENT = env.number("ALERT_CONNECTIONS_PERCENT", 90, low=1, high=100)
+
+# Where alerts go beside the log; none of it is on by default.
+ALERT_WEBHOOK_URL = env.web_address("ALERT_WEBHOOK_URL")
+ALERT_EMAILS = env.names("ALERT_EMAILS", [])
+ALERT_EMAIL_FROM = env.text("ALERT_EMAIL_FROM", "claudia@localhost")
+vars().update(env.mail("EMAIL_URL", required=bool(ALERT_EMAILS)))  # EMAIL_HOST and the like
+EMAIL_TIMEOUT = 10
 
 # -- language, time, files --------------------------------------------------------------------------------------------
 
@@ -200,14 +221,9 @@ if not DEBUG:
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "loggers": {"daphne": {"level": "WARNING"}},
-    "root": {
-        "handlers": ["console"],
-        "level": env.choice("LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]),
-    },
-}
+# -- logs -------------------------------------------------------------------------------------------------------------
+
+LOGGING = configuration(
+    env.choice("LOG_FORMAT", "LINE" if DEBUG else "JSON", ["JSON", "LINE"]),
+    env.choice("LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]),
+)

@@ -1,4 +1,4 @@
-"""The engine for staff: the log, checkpoints, clients, and the review of conflicts."""
+"""The engine for staff: conflicts, the log, clients, checkpoints, and what is measured."""
 
 from __future__ import annotations
 
@@ -6,10 +6,22 @@ from django.contrib import admin
 
 from syncing.client_admin import SyncCheckpointAdmin, SyncClientAdmin
 from syncing.log_admin import SyncEventAdmin
-from syncing.models import SyncCheckpoint, SyncClient, SyncConflict, SyncEvent
+from syncing.models import (
+    SyncAlert,
+    SyncCheckpoint,
+    SyncClient,
+    SyncConflict,
+    SyncEvent,
+    SyncMetric,
+    SyncProcess,
+)
+from syncing.monitoring_admin import SyncAlertAdmin, SyncMetricAdmin, SyncProcessAdmin
 from syncing.review_admin import SyncConflictAdmin
 
 admin.site.register(SyncConflict, SyncConflictAdmin)
 admin.site.register(SyncEvent, SyncEventAdmin)
 admin.site.register(SyncClient, SyncClientAdmin)
 admin.site.register(SyncCheckpoint, SyncCheckpointAdmin)
+admin.site.register(SyncAlert, SyncAlertAdmin)
+admin.site.register(SyncProcess, SyncProcessAdmin)
+admin.site.register(SyncMetric, SyncMetricAdmin)

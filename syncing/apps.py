@@ -15,3 +15,5 @@ class SyncingConfig(AppConfig):
     def ready(self) -> None:
         autodiscover_modules("sync")
         import_module("syncing.checks")
+        import_module("syncing.measuring")
+        import_module("syncing.notices").connect()

@@ -30,6 +30,8 @@ class ClientLog:
 
     def note(self, connection: Connection, cursor: str) -> None:
         """The client is here, and has everything up to the cursor (empty: nothing yet)."""
+        if connection.inner:
+            return
         client, user = str(connection.client), connection.user
         self._noted[client, user] = (client, connection.user_agent, cursor, connection.connected_at, user)
 

@@ -28,6 +28,10 @@ class Link(Protocol):
     def sent(self) -> int:
         """Bytes that the client has taken so far; asked only while it is paused."""
 
+    @property
+    def written(self) -> int:
+        """Bytes that were handed over so far."""
+
     def write(self, frame: Packet) -> None:
         """Sends a text frame, or keeps it until the client reads."""
 
@@ -85,7 +89,7 @@ class Connection:
     ready shapes. behind: nothing more is sent until the client has read what was. resume: the cursor that the client
     came with, until it is judged. stuck: how much a paused client had taken, and when that was last seen to grow
     (monotonic). failures: stagings in a row that came to nothing. job, staging: what is being read
-    for it (see `staging`), and the task that does it.
+    for it (see `staging`), and the task that does it. inner: it is the server's own canary.
     """
 
     link: Link
@@ -105,6 +109,7 @@ class Connection:
     failures: int = 0
     job: Any = None
     staging: asyncio.Task[None] | None = None
+    inner: bool = False
     told_at: float = field(default_factory=time.monotonic)
     connected_at: float = field(default_factory=time.time)
 

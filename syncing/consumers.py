@@ -14,7 +14,8 @@ from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 from django.conf import settings
 
-from syncing import frames
+from syncing import checksums, frames
+from syncing.client_metrics import ClientMetrics
 from syncing.connections import Connection, State
 from syncing.declarations import declaration_of
 from syncing.exceptions import (
@@ -50,6 +51,8 @@ class SyncConsumer(AsyncConsumer):
     """One client, from its handshake to its end."""
 
     authenticator: Authenticator
+    #: With which the client, or what lies between, closed.
+    code: int | None = None
 
     def __init__(self, authenticator: Authenticator) -> None:
         self.authenticator = authenticator
@@ -57,7 +60,11 @@ class SyncConsumer(AsyncConsumer):
         self.link: ServerLink | QueueLink
         self._bucket = Bucket(settings.SYNC_FRAMES_PER_SECOND, burst=2 * settings.SYNC_FRAMES_PER_SECOND)
         self._patience = Bucket(1, burst=PATIENCE)
+        self._checksums = Bucket(1, burst=1)
+        self._measured = ClientMetrics()
         self._deadline: asyncio.TimerHandle | None = None
+        self._opened_at = 0.0
+        self._received = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """One message after the other. However it ends: Daphne cancels what takes too long, and all when it stops.
@@ -80,6 +87,7 @@ class SyncConsumer(AsyncConsumer):
             case "websocket.receive":
                 await self.received(message)
             case "websocket.disconnect":
+                self.code = message.get("code")
                 raise StopConsumer
 
     # -- life --------------------------------------------------------------------------------------------------------
@@ -92,11 +100,13 @@ class SyncConsumer(AsyncConsumer):
         self.headers = dict(self.scope["headers"])
         self.link = (self.scope.get("extensions") or {}).get(EXTENSION) or QueueLink(self._send_text, self._close)
         await self.send({"type": "websocket.accept", "subprotocol": frames.SUBPROTOCOL})
+        self._opened_at = time.monotonic()
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(HELLO_WITHIN, self.link.close, CloseCode.NO_HELLO)
 
     async def received(self, message: Mapping[str, Any]) -> None:
         """A frame: parsed, counted against the rate, given to its method. Errors leave the connection alone."""
+        self._received += 1
         self.link.taken()
         try:
             await self.link.drained()  # who does not read the answers gets no more of them
@@ -148,9 +158,23 @@ class SyncConsumer(AsyncConsumer):
         link = getattr(self, "link", None)
         if isinstance(link, QueueLink):
             link.end()
+        if link is not None and self._opened_at:
+            self._log_life(link)
         if self.connection:
             self.hub.disconnect(self.connection)
             self.connection = None
+
+    def _log_life(self, link: ServerLink | QueueLink) -> None:
+        """The one line of a connection: who it was, and what it came to."""
+        connection, seconds = self.connection, time.monotonic() - self._opened_at
+        life: dict[str, object] = {
+            "user": connection.user if connection else None, "client": connection.client if connection else None,
+            "seconds": round(seconds, 3), "frames_received": self._received, "frames_sent": link.frames,
+            "bytes_sent": link.written, "code": link.code or self.code,
+            "subscriptions": len(connection.subscriptions) if connection else 0,
+        }  # fmt: skip
+        self._opened_at = 0.0
+        logger.info("a connection ended", extra=life)
 
     def tell(self, error: SyncError, ref: str | None = None, retry_after: float | None = None) -> None:
         """An `error` frame."""
@@ -196,7 +220,8 @@ class SyncConsumer(AsyncConsumer):
         )
         person = frames.Person(id=identity.user_id, name=identity.name, email=identity.email)
         server = frames.Server(version=VERSION)
-        self.say(frames.Welcome(user=person, client=frame.client, server=server, limits=limits))
+        features = [checksums.FEATURE]
+        self.say(frames.Welcome(user=person, client=frame.client, server=server, limits=limits, features=features))
 
     async def verify(self) -> CloseCode | None:
         """Whether the client may go on."""
@@ -212,7 +237,7 @@ class SyncConsumer(AsyncConsumer):
             self.link.close(CloseCode.NOT_AUTHENTICATED)
         else:
             connection.identity = identity
-            self.hub.check(connection, since=began)
+            self.hub.rights.check(connection, since=began)
 
     async def on_subscribe(self, frame: frames.Subscribe) -> None:
         """Each subscription is answered by itself; the first that come may be resumed."""
@@ -295,16 +320,35 @@ class SyncConsumer(AsyncConsumer):
         else:
             self.tell(outcome, str(id_), TRY_AGAIN if isinstance(outcome, Unavailable) else None)
 
+    async def on_checksum(self, frame: frames.Checksum) -> None:
+        """Answered by `checking` and `checksums`, or by an error; at most one a second."""
+        if wait := self._checksums.take():
+            self.tell(RateLimited(), frame.id, round(wait, 3))
+            return
+        try:
+            self.hub.rounds.checksums.ask(self.known, frame)
+        except SyncError as error:
+            later = isinstance(error, Unavailable | RateLimited)
+            self.tell(error, frame.id, checksums.TRY_AGAIN if later else None)
+
     async def on_watch(self, frame: frames.Watch) -> None:
-        """Not yet."""
-        self.tell(Unavailable("This server cannot be watched yet."), frame.topic)
+        """From now on `status` frames."""
+        try:
+            self.hub.pulse.watch.begin(self.known, frame.topic)
+        except BadFrame as error:
+            self.tell(error, frame.topic)
 
     async def on_unwatch(self, frame: frames.Unwatch) -> None:
-        """There is nothing to end: nothing can be watched yet."""
+        """No more of them."""
+        self.hub.pulse.watch.end(self.known)
 
     async def on_metric(self, frame: frames.Metric) -> None:
-        """Not yet."""
-        self.tell(Unavailable("This server does not record metrics yet."), frame.name)
+        """A value that the client measured. Refused by its name, if it is not in order or there are too many."""
+        try:
+            if wait := self._measured.record(frame):
+                self.tell(RateLimited(), frame.name, round(wait, 3))
+        except SyncError as error:
+            self.tell(error, frame.name)
 
     @property
     def known(self) -> Connection:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections
 from psycopg.conninfo import make_conninfo
 
@@ -23,3 +26,22 @@ def conninfo(application_name: str, **settings: str) -> str:
     kept = {name: params[name] for name in LIBPQ if params.get(name) is not None}
     options = [str(kept.pop("options", ""))] + [f"-c {name}={value}" for name, value in settings.items()]
     return make_conninfo(**kept, application_name=application_name, options=" ".join(filter(None, options)))
+
+
+#: Of a connection that is made to look at something: whatever is wrong, it must not hang.
+BRIEF = {"statement_timeout": "3s", "lock_timeout": "1s", "idle_in_transaction_session_timeout": "5s"}
+
+
+@contextmanager
+def brief_connection() -> Iterator[psycopg.Connection[Any]]:
+    """A connection in autocommit that only lives for a look, and waits for nothing long.
+
+    Beside Django's pool, which may be exhausted just when somebody wants to know why. Raises psycopg.Error.
+    """
+    connection = psycopg.connect(
+        conninfo("claudia monitor", **BRIEF), autocommit=True, prepare_threshold=None, connect_timeout=3
+    )
+    try:
+        yield connection
+    finally:
+        connection.close()

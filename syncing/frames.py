@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
-from msgspec import Meta, Raw, UnsetType
+from msgspec import UNSET, Meta, Raw, UnsetType
 
 from syncing.cursor import Cursor
 from syncing.values import MAX_INTEGER
@@ -153,6 +153,13 @@ class Metric(Frame, frozen=True, kw_only=True):
     unit: Name | None = None
 
 
+class Checksum(Frame, frozen=True, kw_only=True):
+    """`id` names the request; `shape` is the handle of a shape that is ready."""
+
+    id: Name
+    shape: Name
+
+
 class Ack(Frame, frozen=True, kw_only=True):
     cursor: Cursor
 
@@ -161,7 +168,9 @@ class Ping(Frame, frozen=True, kw_only=True):
     nonce: Nonce | None = None
 
 
-ClientFrame = Hello | Token | Subscribe | Unsubscribe | Mutate | Resolve | Watch | Unwatch | Metric | Ack | Ping
+ClientFrame = (
+    Hello | Token | Subscribe | Unsubscribe | Mutate | Resolve | Checksum | Watch | Unwatch | Metric | Ack | Ping
+)
 
 
 # Server → client
@@ -190,6 +199,7 @@ class Welcome(Frame, frozen=True, kw_only=True):
     client: UUID
     server: Server
     limits: Limits
+    features: list[str] = []
 
 
 class Subscribed(Frame, frozen=True, kw_only=True):
@@ -276,7 +286,7 @@ class Result(Frame, frozen=True, kw_only=True):
     id: UUID
     status: Outcome
     version: int | None = None
-    row: Raw | UnsetType = msgspec.UNSET
+    row: Raw | UnsetType = UNSET
     conflict: UUID | None = None
     replayed: bool = False
     error: Problem | None = None
@@ -289,14 +299,71 @@ class HttpResult(Result, frozen=True, kw_only=True, tag=False):
     cursor: Cursor | None = None
 
 
+class Checking(Frame, frozen=True, kw_only=True):
+    """What the client holds of `shape` at this moment, at `cursor`, is what `checksums` will be about."""
+
+    id: str
+    shape: str
+    cursor: Cursor
+
+
+class Sum(Struct, frozen=True, kw_only=True):
+    """Of a shape's rows in one scope: how many, and two checksums of 16 hexadecimal digits each."""
+
+    scope: str
+    rows: int
+    versions: str
+    values: str
+
+
+class Checksums(Frame, frozen=True, kw_only=True):
+    """The answer to `checksum`: one sum for each scope that the client holds."""
+
+    id: str
+    shape: str
+    cursor: Cursor
+    sums: list[Sum]
+
+
+class IssueDetails(Struct, frozen=True, kw_only=True):
+    """For staff. detail: may hold a query."""
+
+    code: str
+    part: str
+    severity: Literal["warning", "critical"]
+    detail: str
+
+
 class Health(Struct, frozen=True, kw_only=True):
+    """parts, details: for staff; details in the order of the issues."""
+
     status: Literal["healthy", "warning", "critical"]
     score: int
     issues: list[str]
     recommendations: list[str]
+    parts: dict[str, str] | UnsetType = UNSET
+    details: list[IssueDetails] | UnsetType = UNSET
+
+
+class LatencyFigures(Struct, frozen=True, kw_only=True):
+    count: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
+class ProcessFigures(Struct, frozen=True, kw_only=True):
+    host: str
+    pid: int
+    answered: bool
+    heartbeat_ms: float | None
+    clients: int
+    behind: int
 
 
 class Status(Frame, frozen=True, kw_only=True):
+    """What is UNSET by default is for staff."""
+
     online: bool
     last_sync: str | None
     pending_events: int
@@ -304,6 +371,12 @@ class Status(Frame, frozen=True, kw_only=True):
     latency_ms: float | None
     bandwidth_bytes_per_second: float
     health: Health
+    latency: LatencyFigures | UnsetType | None = UNSET
+    changes_per_second: dict[str, float] | UnsetType = UNSET
+    clients: int | UnsetType = UNSET
+    clients_behind: int | UnsetType = UNSET
+    lag_seconds: float | UnsetType = UNSET
+    processes: list[ProcessFigures] | UnsetType = UNSET
 
 
 class Error(Frame, frozen=True, kw_only=True):
@@ -318,4 +391,4 @@ class Pong(Frame, frozen=True, kw_only=True):
     cursor: Cursor | None = None
 
 
-ServerFrame = Welcome | Subscribed | Snapshot | Changes | Result | Status | Error | Pong
+ServerFrame = Welcome | Subscribed | Snapshot | Changes | Result | Checking | Checksums | Status | Error | Pong

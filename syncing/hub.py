@@ -17,6 +17,7 @@ from django.conf import settings
 from twisted.internet.defer import Deferred
 
 from syncing.access import AccessTable, granting_tables
+from syncing.canaries import Canaries
 from syncing.clients import ClientLog
 from syncing.connections import Connection, Following, State
 from syncing.coverage import Coverage
@@ -27,9 +28,13 @@ from syncing.listener import Feed
 from syncing.live import Live
 from syncing.log import Checkpoint, Step
 from syncing.matching import Unreadable
+from syncing.measuring import CLIENTS, FELL_BEHIND, OPENED, note_lags, note_resets, note_step
 from syncing.packets import Packet
 from syncing.past import PastReader
+from syncing.pulse import Pulse
 from syncing.recent import Past
+from syncing.recording import recorder
+from syncing.rights import Rights
 from syncing.rounds import Rounds
 from syncing.shapes import Shape
 from syncing.snapshots import SnapshotRound
@@ -44,8 +49,9 @@ QUIET = 50.0
 #: A client that reads nothing for this long of what waits for it is closed.
 TOO_SLOW = 30.0
 TICK = 5.0
-ASK_AGAIN = 1.0
 THIN_EVERY = 60.0
+Changes = Mapping[tuple[Shape, str], list[bytes]]
+Special = Mapping[Connection, StepFrames]
 
 
 class Hub:
@@ -64,18 +70,24 @@ class Hub:
         self.intake = Intake()
         self.position: Checkpoint | None = None
         self.clients = ClientLog()
+        self.pulse = Pulse(self)
         self.connections: set[Connection] = set()
+        self._present = 0  # of them, without canaries
         self.by_user: dict[str, set[Connection]] = defaultdict(set)
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._access_changed_at = 0.0
+        self.rights = Rights(self)
 
     # -- life --------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begins to follow the log; in the event loop in which the connections live."""
         self.past.open()
-        self._feed_task = self.spawn(self.feed.run())
+        recorder.start()
+        self.spawn(self.feed.run())
         self.spawn(self._tick())
+        if settings.SYNC_CANARY_SECONDS:
+            self.spawn(Canaries(self, settings.SYNC_CANARY_SECONDS).run())
+        self.pulse.start()
 
     def close_all(self) -> None:
         """Tells every client that the server restarts."""
@@ -86,6 +98,7 @@ class Hub:
         """Closes every connection and follows no longer."""
         self.close_all()
         await self._keep_house("clients could not be noted", self.clients.flush())
+        await self.pulse.stop()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -114,14 +127,12 @@ class Hub:
         Who was deactivated or revoked in between was not yet here to be closed: asked again.
         """
         self.connections.add(connection)
+        if not connection.inner:
+            OPENED.add()
+            self._count(1)
         self.by_user[connection.user].add(connection)
         self.clients.note(connection, "")
-        self.check(connection, since=since)
-
-    def check(self, connection: Connection, *, since: float) -> None:
-        """Asks whether the client may go on, if that may have changed since it was asked."""
-        if self._access_changed_at >= since:
-            self.spawn(self._verify([connection]))
+        self.rights.check(connection, since=since)
 
     def disconnect(self, connection: Connection) -> None:
         """The socket is closed."""
@@ -130,6 +141,8 @@ class Hub:
         self.clients.note(connection, str(position.cursor) if position else "")
         self.leave(connection)
         self.connections.discard(connection)
+        if not connection.inner:
+            self._count(-1)
         self.rounds.forget(connection)
         self.coverage.forget(connection)
         if connection.staging:
@@ -139,6 +152,10 @@ class Hub:
         if not users:
             del self.by_user[connection.user]
             self.access.forget(connection.user)
+
+    def _count(self, more: int) -> None:
+        self._present += more
+        CLIENTS.set(self._present)
 
     def follow(self, connection: Connection, shape: Shape, subscription: str, *, resume: bool) -> Following:
         """A subscription; the shape is staged, or resumed, unless the connection follows it already."""
@@ -179,13 +196,15 @@ class Hub:
     def deliver(self, step: Step) -> None:
         """The next step, to everyone whom it concerns, at once."""
         before, self.position = self.position, step.end
+        step = self.pulse.feel(step)
         past = Past(self.past.decoded(step.batch.events), step.batch.resets)
         self.rounds.append(step, past)
-        if before is not None and self.connections:
-            self._tell(step, past, before)
+        told = before is not None and bool(self.connections) and self._tell(step, past, before)
+        note_step(step, self.tables, told=told)
         self.coverage.moved()
 
-    def _tell(self, step: Step, past: Past, before: Checkpoint) -> None:
+    def _tell(self, step: Step, past: Past, before: Checkpoint) -> bool:
+        """Whether it told anybody."""
         special: dict[Connection, StepFrames] = defaultdict(lambda: StepFrames(step.end.cursor))
         resets = set(past.resets)
         try:
@@ -197,7 +216,7 @@ class Hub:
         changes = self.live.match(past.events, resets)
         for connection, handles in self._restage(resets):
             special[connection].staging.extend(handles)
-        self._send(step.end, changes, special, before)
+        return self._send(step.end, changes, special, before)
 
     def _move_access(self, past: Past) -> Iterable[tuple[Connection, frozenset[str]]]:
         """Moves the grants on; gives the live connections that lose scopes, and which."""
@@ -220,6 +239,7 @@ class Hub:
         if not resets:
             return []
         tables = {self.tables[table] for table in resets if table in self.tables}
+        note_resets(tables)
         if everything := bool(resets & self.granting):
             # Who may read what is unknown until the grants are read again.
             self.access.forget_all()
@@ -239,13 +259,7 @@ class Hub:
                 self.rounds.want(connection)
         return told
 
-    def _send(
-        self,
-        end: Checkpoint,
-        changes: Mapping[tuple[Shape, str], list[bytes]],
-        special: Mapping[Connection, StepFrames],
-        before: Checkpoint,
-    ) -> None:
+    def _send(self, end: Checkpoint, changes: Changes, special: Special, before: Checkpoint) -> bool:
         """Connections that are told the same share packets; none is shared between different scopes' parts."""
         told: dict[Connection, tuple[int, ...]] = dict.fromkeys(special, ())
         parts: list[list[bytes]] = []
@@ -268,6 +282,7 @@ class Hub:
                 if alone is None:
                     shared[pairs] = packets
             connection.write(*packets)
+        return bool(told)
 
     async def open_round(self) -> SnapshotRound | None:
         """Readers for those who wait."""
@@ -282,34 +297,7 @@ class Hub:
 
     def access_changed(self, message: dict[str, Any]) -> None:
         """Asks again whether the connections concerned may go on."""
-        self._access_changed_at = time.monotonic()
-        user, token = message.get("user"), message.get("token")
-        concerned = [
-            connection
-            for connection in self.connections
-            if message.get("all") or connection.user == user or (token and connection.identity.token == token)
-        ]
-        if concerned:
-            self.spawn(self._verify(concerned))
-
-    async def _verify(self, connections: Iterable[Connection]) -> None:
-        """Closes those that may not go on; who cannot be asked about now is asked about again."""
-        unsettled = [connection for connection in connections if not await self._settled(connection)]
-        if unsettled:
-            await asyncio.sleep(ASK_AGAIN)
-            self.spawn(self._verify(unsettled))
-
-    async def _settled(self, connection: Connection) -> bool:
-        if connection.closed:
-            return True
-        try:
-            code = await connection.verify()
-        except Exception:
-            logger.warning("whether a client may go on cannot be found out now", exc_info=True)
-            return False
-        if code:
-            connection.close(code)
-        return True
+        self.rights.changed(message)
 
     # -- slow clients ------------------------------------------------------------------------------------------------
 
@@ -319,6 +307,7 @@ class Hub:
         What this step would have told (of lost scopes, of staging), the client does not know.
         """
         self.leave(connection)
+        FELL_BEHIND.add()
         connection.position = before
         if step is not None:
             connection.held |= frozenset(step.lost)
@@ -343,12 +332,13 @@ class Hub:
         while True:
             await asyncio.sleep(TICK)
             now = time.monotonic()
+            note_lags(self.connections, self.rounds.needs, now)
             for connection in list(self.connections):
                 expires_at = connection.identity.expires_at
                 if connection.stuck_for(now) > TOO_SLOW:
                     connection.close(CloseCode.TOO_SLOW)
                 elif expires_at is not None and expires_at <= time.time():
-                    self.spawn(self._verify([connection]))  # a session may have been prolonged
+                    self.spawn(self.rights.verify([connection]))  # a session may have been prolonged
                 elif connection in self.live and now - connection.told_at > QUIET and self.position:
                     connection.write(*StepFrames(self.position.cursor).packets())
             await self._keep_house("clients could not be noted", self.clients.flush())
@@ -367,12 +357,23 @@ _hub: Hub | None = None
 
 
 def running_hub() -> Hub:
-    """The hub of this process, started by its first connection (Daphne has no lifespan events)."""
+    """The hub of this process, started by whoever needs it first (Daphne has no lifespan events)."""
     global _hub
     if _hub is None:
         _hub = Hub()
         _hub.start()
     return _hub
+
+
+def hub_if_running() -> Hub | None:
+    """The hub of this process, if it was started."""
+    return _hub
+
+
+def start_with(reactor: Any) -> None:
+    """Lets the hub begin when Twisted's reactor runs: whether this process can deliver is known before clients come."""
+    if settings.SYNC_ENABLED:
+        reactor.callLater(0, running_hub)
 
 
 def stop_with(reactor: Any) -> None:
@@ -389,3 +390,4 @@ async def _stop(closed: Awaitable[None]) -> None:
     await closed
     if _hub is not None:
         await _hub.stop()
+    await asyncio.to_thread(recorder.stop)

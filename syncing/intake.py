@@ -27,6 +27,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from syncing import mutations
 from syncing.exceptions import RateLimited, SyncError, TooLarge, Unavailable
 from syncing.frames import Mutation, Resolve
+from syncing.metrics import metrics
 from syncing.receipts import Answer
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ MOST_WAITING = 1_000
 #: Ids of clients cost nothing: all of a user's together write at most so many times what one may.
 CLIENTS_OF_A_USER = 10
 TRY_AGAIN = 1.0
+SECONDS = metrics.distribution("mutation_seconds")
+REPLAYED = metrics.counter("mutations_replayed")
 
 
 @dataclass(slots=True, eq=False)
@@ -59,6 +62,7 @@ class Wish:
     work: Work
     plain: Mutation | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    since: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True)
@@ -86,12 +90,18 @@ class Line:
     def end(self, wish: Wish, outcomes: Iterable[tuple[UUID, Answer | SyncError]]) -> None:
         """Tells what became of it."""
         self.waiting -= len(wish.asked)
+        SECONDS.observe(time.monotonic() - wish.since)
         try:
             for id_, outcome in outcomes:
+                note(outcome)
                 wish.tell(id_, outcome)
         except Exception:  # the others in the line are still to be told
             logger.exception("the answer to a mutation could not be told")
         wish.ended.set()
+
+    def named(self, wish: Wish) -> dict[str, object]:
+        """For the log: whose it was, and the id of the first mutation that was asked for."""
+        return {"mutation": wish.asked[0].id, "client": self.client, "user": self.user}
 
     def refuse(self, wish: Wish, error: SyncError) -> None:
         """Tells that it has no answer, and why."""
@@ -183,12 +193,14 @@ class Intake:
         try:
             answers = await self.in_thread(wish.work)
         except Unavailable as unavailable:
-            logger.warning("mutations cannot be applied now: %s", unavailable.__cause__ or unavailable)
+            logger.warning(
+                "mutations cannot be applied now: %s", unavailable.__cause__ or unavailable, extra=line.named(wish)
+            )
             behind, line.wishes = line.wishes, deque()
             for refused in (wish, *behind):
                 line.refuse(refused, Unavailable())
         except Exception:
-            logger.exception("a mutation could not be applied")
+            logger.exception("a mutation could not be applied", extra=line.named(wish))
             line.refuse(wish, SyncError("The server failed to apply this mutation; it was reported."))
         else:
             line.end(wish, [(answer.result.id, answer) for answer in answers])
@@ -198,6 +210,16 @@ class Intake:
         run: Any = database_sync_to_async(work, thread_sensitive=False, executor=self._threads)
         got: Got = await run()
         return got
+
+
+def note(outcome: Answer | SyncError) -> None:
+    """Counts how a mutation ended."""
+    if isinstance(outcome, SyncError):
+        metrics.count("mutations_refused", code=outcome.code)
+    elif outcome.result.replayed:
+        REPLAYED.add()
+    else:
+        metrics.count("mutations", status=outcome.result.status)
 
 
 def _decided(user: str, client: UUID, request: Resolve) -> list[Answer]:

@@ -22,7 +22,7 @@ from syncing import log
 from syncing.audience import Audience
 from syncing.continuity import one_row, recognise_cluster, still_there, terminate_frozen
 from syncing.databases import conninfo
-from syncing.log import Batch, Checkpoint, Step
+from syncing.log import Batch, Checkpoint, Moment, Step, Taken
 from syncing.pipeline import Pipeline, Statement, TextRow
 from syncing.questions import (
     BEGIN,
@@ -37,6 +37,7 @@ from syncing.questions import (
     QUESTIONS,
     READ,
     ROLLBACK,
+    SESSION,
     STAY_AWAKE,
     TABLES,
     TAKE,
@@ -53,16 +54,6 @@ HOT_FOR = 0.01
 LONGEST_BACKOFF = 1.0
 #: A checkpoint lock that one backend holds this long belongs to a frozen reader.
 FROZEN_AFTER = 5.0
-SESSION = {
-    "synchronous_commit": "on",  # a checkpoint makes durable what it lets out
-    # To plan over the ring costs twice as much as to read from it: plans are made once, and must be those by index.
-    "plan_cache_mode": "force_generic_plan",
-    "enable_seqscan": "off",
-    "enable_bitmapscan": "off",
-    "idle_in_transaction_session_timeout": "2s",
-    "tcp_user_timeout": "3s",
-    "default_transaction_isolation": "read\\ committed",
-}
 
 
 class Feed:
@@ -74,6 +65,7 @@ class Feed:
         self.batch_size = batch_size
         self.position: Checkpoint | None = None
         self.alive_at = 0.0
+        self.asleep = False
         self._start = ""  # a snapshot since whose predecessor nothing was logged: where the next batch begins
         self._seen = ""  # the database's snapshot at the last look
         self._newest = 0  # the newest checkpoint at that time
@@ -86,6 +78,7 @@ class Feed:
         self._gate: int | None = None
         self._gate_held = False
         self._lock_missed_at: float | None = None
+        self._asked = 0.0  # when the checkpoint that is being taken was asked for
 
     def wake(self) -> None:
         """Somebody waits for a snapshot."""
@@ -153,9 +146,11 @@ class Feed:
 
     async def _follow(self) -> None:
         while True:
+            self.asleep = False
             await self._walk_hot()
             if await self._walk_idle():
                 # Nothing is held and nothing asked until a poke, a wake or the slow poll finds something.
+                self.asleep = True
                 await self._sleep(self.poll_seconds or None)
                 while not await self._advance():
                     await self._sleep(self.poll_seconds or None)
@@ -219,6 +214,11 @@ class Feed:
         self.alive_at = time.monotonic()
 
     @property
+    def backend(self) -> int | None:
+        """The pid of its backend, while it is connected."""
+        return self._connection.info.backend_pid if self._connection else None
+
+    @property
     def connection(self) -> psycopg.AsyncConnection[Any]:
         """The direct connection; only the feed's own task uses it."""
         if self._connection is None:
@@ -233,14 +233,16 @@ class Feed:
 
     async def _read_stored(self) -> None:
         """Reads up to the newest checkpoint, which another process took."""
+        asked = time.monotonic()
         [rows] = await self._ask(NEWEST)
         if not rows or int(rows[0][0] or 0) < self._known.id:
             raise psycopg.OperationalError("checkpoints went back")
-        end = Checkpoint.of_row(rows[0])
+        end, (at, age) = Checkpoint.of_row(rows[0]), rows[0][3:]
         if end.id == self._known.id:
             return
         [rows] = await self._ask(READ, start=self._start, end=end.snapshot, limit=self.batch_size + 1)
-        await self._deliver(end, log.batch_of_rows(rows, self.batch_size))
+        moment = Moment(float(at or 0), asked - float(age or 0))
+        await self._deliver(end, log.batch_of_rows(rows, self.batch_size), moment)
 
     async def _take(self, *, gate: int | None = None) -> bool:
         """Takes a checkpoint if there is something new, and delivers its batch.
@@ -272,6 +274,7 @@ class Feed:
         """
         lock = (PATIENT, LOCK_WAIT) if always else (LOCK_NOW,)
         end = () if export else (COMMIT,)
+        self._asked = time.monotonic()
         answers = await self._ask(
             LOOK, BEGIN, *lock, TAKE, *end, gate=gate, patience=f"{FROZEN_AFTER * 1000:.0f}ms",
             start=self._start, mark=self._mark, always=always, export=export, limit=self.batch_size + 1,
@@ -298,16 +301,23 @@ class Feed:
 
     async def _deliver_taken(self, rows: list[TextRow]) -> None:
         self._mark = None
-        batch = log.batch_of_rows([row[4:] for row in rows if row[4] is not None], self.batch_size)
-        await self._deliver(Checkpoint.of_row(rows[0]), batch)
+        end, (at, after, between) = Checkpoint.of_row(rows[0]), rows[0][4:7]
+        events = [row[7:] for row in rows if row[7] is not None]
+        batch = log.batch_of_rows(events, self.batch_size)
+        taken = Taken.of_rows(events, between) if batch else Taken(await self._count(between or self._start, end))
+        await self._deliver(end, batch, Moment(float(at or 0), self._asked + float(after or 0), taken))
 
-    async def _deliver(self, end: Checkpoint, batch: Batch | None) -> None:
+    async def _deliver(self, end: Checkpoint, batch: Batch | None, moment: Moment) -> None:
         if batch is None:
-            [tables] = await self._ask(TABLES, start=self._start, end=end.snapshot)
-            batch = Batch((), frozenset(table for (table,) in tables if table))
+            batch = Batch((), frozenset(table for table, _ in await self._count(self._start, end)))
         self.position = end
         self._start = end.snapshot
-        self.audience.deliver(Step(end, batch))
+        self.audience.deliver(Step(end, batch, moment))
+
+    async def _count(self, start: str, end: Checkpoint) -> dict[tuple[str, str], int]:
+        """How much there is between a snapshot and a checkpoint, by table and operation."""
+        [rows] = await self._ask(TABLES, start=start, end=end.snapshot)
+        return {(table or "", op or ""): int(count or 0) for table, op, count in rows}
 
     async def _hold_round(self) -> None:
         """A checkpoint that readers import before it is committed, so that they read exactly its state."""

@@ -8,8 +8,9 @@ what the later one sees and the earlier does not. Every boundary is a state that
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from syncing.cursor import Cursor
@@ -19,7 +20,7 @@ BATCH_BYTES = 64 * 1024 * 1024
 
 EVENT_COLUMNS = (
     "e.id, e.table_name, e.op::text, e.row_id::text, e.version, e.scope, e.old_scope, e.after, e.before, e.keys,"
-    " extract(epoch FROM e.created_at)::float8"
+    " extract(epoch FROM e.created_at)::float8, e.xid::text"
 )
 
 # The split form: transactions that the earlier snapshot saw running, and those that began after it. As one range from
@@ -40,16 +41,19 @@ SIZED = f"""
     SELECT id, table_name, op, row_id, version, scope, old_scope,
         CASE WHEN bytes <= {BATCH_BYTES} THEN after END AS after,
         CASE WHEN bytes <= {BATCH_BYTES} THEN before END AS before,
-        CASE WHEN bytes <= {BATCH_BYTES} THEN keys END AS keys, at, bytes
+        CASE WHEN bytes <= {BATCH_BYTES} THEN keys END AS keys, at, bytes, xid
     FROM (SELECT *, sum(coalesce(octet_length(after), 0) + coalesce(octet_length(before), 0)) OVER () AS bytes
           FROM ({{between}} LIMIT %(limit)s) AS found (id, table_name, op, row_id, version, scope, old_scope,
-                                                     after, before, keys, at)) AS sized
+                                                     after, before, keys, at, xid)) AS sized
 """
 
 READ = SIZED.format(between=BETWEEN.format(columns=EVENT_COLUMNS, start=START, end=END))
 
-#: The tables of a batch that is too large to be read.
-TABLES = f"SELECT DISTINCT table_name FROM ({BETWEEN.format(columns='e.table_name', start=START, end=END)}) AS e"
+#: What there is in a batch that is too large to be read.
+TABLES = f"""
+    SELECT table_name, op, count(*) FROM ({BETWEEN.format(columns="e.table_name, e.op::text", start=START, end=END)})
+    AS e GROUP BY 1, 2
+"""
 
 # Where the database is: a snapshot that equals the last one says that nothing can be new, at the cost of a glance. The
 # gate is only tried, at each look.
@@ -74,7 +78,7 @@ TAKEN = "taken"
 # other processes; our own listener knows its own pid. None is taken where the newest is older than `known`, which the
 # feed has delivered: with its predecessor's mark it would join a history that was rolled back to one that was not.
 TAKE = f"""
-    WITH predecessor AS MATERIALIZED (SELECT id, mark FROM public.sync_checkpoints ORDER BY id DESC LIMIT 1),
+    WITH predecessor AS MATERIALIZED (SELECT id, mark, snapshot FROM public.sync_checkpoints ORDER BY id DESC LIMIT 1),
     fresh AS MATERIALIZED (
         {SIZED.format(between=BETWEEN.format(columns=EVENT_COLUMNS, start=START, end="pg_current_snapshot()"))}),
     exported AS MATERIALIZED (SELECT pg_export_snapshot() AS name WHERE %(export)s),
@@ -84,13 +88,23 @@ TAKE = f"""
         WHERE coalesce(current_setting('claudia.locked', true), '') <> 'false'
             AND coalesce((SELECT id FROM predecessor), 0) >= %(known)s
             AND (%(always)s OR EXISTS (SELECT FROM fresh))
-        RETURNING id, mark, snapshot::text AS snapshot, pg_notify('claudia_sync', '{TAKEN}')),
-    numbered AS (SELECT taken.*, (SELECT name FROM exported) AS export FROM taken)
-    SELECT numbered.id, numbered.mark, numbered.snapshot, numbered.export, fresh.*
+        RETURNING id, mark, snapshot::text AS snapshot, extract(epoch FROM created_at)::float8 AS at,
+            extract(epoch FROM created_at - now())::float8 AS after, pg_notify('claudia_sync', '{TAKEN}')),
+    numbered AS (
+        SELECT taken.*, (SELECT name FROM exported) AS export,
+            (SELECT snapshot::text FROM predecessor WHERE id <> %(known)s) AS between
+        FROM taken)
+    SELECT numbered.id, numbered.mark, numbered.snapshot, numbered.export, numbered.at, numbered.after,
+        numbered.between, fresh.*
     FROM numbered LEFT JOIN fresh ON true
 """
 
-NEWEST = "SELECT id, mark, snapshot::text FROM public.sync_checkpoints ORDER BY id DESC LIMIT 1"
+#: With when it was taken, in epoch seconds, and how many seconds ago that is, both by the database's clock.
+NEWEST = """
+    SELECT id, mark, snapshot::text, extract(epoch FROM created_at)::float8,
+        extract(epoch FROM clock_timestamp() - created_at)::float8
+    FROM public.sync_checkpoints ORDER BY id DESC LIMIT 1
+"""
 #: The checkpoint from which a cursor goes on: itself, or the one before if it was thinned.
 AT = "SELECT id, mark, snapshot::text FROM public.sync_checkpoints WHERE id <= %s ORDER BY id DESC LIMIT 1"
 
@@ -170,11 +184,42 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """When a checkpoint was taken. at: epoch seconds by the database's clock, which writes are dated by.
+
+    here: by this process's monotonic clock. The two clocks are never compared: `here` is when this process asked, plus
+    what passed in the database from then on, and so too early by the way there. taken: what is new in the log since
+    the checkpoint before, if this process took it: each entry is new at one checkpoint, which one process took.
+    """
+
+    at: float
+    here: float
+    taken: Taken | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Entries of the log. counts: by table and operation. written_at: when, in epoch seconds; none if they are many."""
+
+    counts: Mapping[tuple[str, str], int]
+    written_at: Sequence[float] = ()
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[Sequence[Any]], between: str | None) -> Taken:
+        """What is new in the rows of TAKE's tail. between: the snapshot of a checkpoint that others took meanwhile."""
+        if between is not None:
+            seen = Checkpoint(0, "", between)
+            rows = [row for row in rows if not covers(seen, int(row[12]))]
+        return cls(Counter((row[1], row[2]) for row in rows), [float(row[10]) for row in rows])
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
-    """A batch and the checkpoint at which it ends."""
+    """A batch, the checkpoint at which it ends, and when that was taken."""
 
     end: Checkpoint
     batch: Batch
+    moment: Moment | None = field(default=None, compare=False)
 
 
 def covers(checkpoint: Checkpoint, xid: int) -> bool:

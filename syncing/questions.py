@@ -5,6 +5,18 @@ from __future__ import annotations
 from syncing import log
 from syncing.pipeline import Statement
 
+#: Settings of its session.
+SESSION = {
+    "synchronous_commit": "on",  # a checkpoint makes durable what it lets out
+    # To plan over the ring costs twice as much as to read from it: plans are made once, and must be those by index.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "idle_in_transaction_session_timeout": "2s",
+    "tcp_user_timeout": "3s",
+    "default_transaction_isolation": "read\\ committed",
+}
+
 LOOK = Statement("look", log.LOOK)
 TAKE = Statement("take", log.TAKE)
 NEWEST = Statement("newest", log.NEWEST)

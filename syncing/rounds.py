@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
+from syncing.checksums import Checksums
 from syncing.connections import Connection, State
 from syncing.frames import CloseCode
 from syncing.log import Checkpoint, Step
 from syncing.matching import Unreadable
+from syncing.metrics import metrics
 from syncing.packets import Packet
+from syncing.readings import Reading
 from syncing.recent import Anchor, History, Past
 from syncing.snapshots import Opened, Order, SnapshotReaders, SnapshotRound
 from syncing.spools import SnapshotCache
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LONGEST_RETRY = 30.0
+RETRIES = metrics.counter("staging_retries")
 
 
 class Rounds:
@@ -33,6 +37,8 @@ class Rounds:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         self.waiting: set[Connection] = set()
+        self.readings: list[Reading] = []
+        self.checksums = Checksums(hub)
         self.readers = SnapshotReaders(settings.SYNC_SNAPSHOT_READERS, self._reader_released)
         self.history = History(max_events=20 * settings.SYNC_BATCH_SIZE)
         self.cache = SnapshotCache(settings.SYNC_SNAPSHOT_CACHE_BYTES, hub.granting)
@@ -52,9 +58,15 @@ class Rounds:
             self.waiting.add(connection)
             self.hub.feed.wake()
 
+    def read(self, reading: Reading) -> None:
+        """It takes part in the next round."""
+        self.readings.append(reading)
+        self.hub.feed.wake()
+
     def forget(self, connection: Connection) -> None:
         """It waits no longer."""
         self.waiting.discard(connection)
+        self.checksums.forget(connection)
 
     def append(self, step: Step, past: Past) -> None:
         """What happens while rows are read."""
@@ -63,7 +75,7 @@ class Rounds:
 
     async def open(self) -> SnapshotRound | None:
         """Readers for those who wait; None if nobody does, or all are busy (then the next one free wakes us)."""
-        if not self.waiting or not self.readers.free:
+        if not self._wanted or not self.readers.free:
             return None
         return await self.readers.open(self._collect)
 
@@ -76,14 +88,19 @@ class Rounds:
         """Nobody is read for any more."""
         self.readers.close()
 
+    @property
+    def _wanted(self) -> bool:
+        return bool(self.waiting or self.readings)
+
     def _reader_released(self) -> None:
-        if self.waiting:
+        if self._wanted:
             self.hub.feed.wake()
 
     def _collect(self, checkpoint: Checkpoint) -> Order:
         anchor = self.history.anchor(checkpoint)
         jobs = [Staging(self.hub, connection, anchor) for connection in self.waiting]
         self.waiting.clear()
+        readings, self.readings = self.readings, []
         access = self.hub.access
         users = {job.connection.user for job in jobs}
         requests = [job.request for job in jobs]
@@ -95,6 +112,7 @@ class Rounds:
             opened=lambda opened: self._opened(jobs, opened, anchor),
             failed=lambda error: self._failed(jobs, error),
             read=self.cache.add,
+            readings=readings,
         )
 
     def _opened(self, jobs: Iterable[Staging], opened: Opened, anchor: Anchor) -> None:
@@ -127,6 +145,7 @@ class Rounds:
         connection = job.connection
         connection.job = connection.staging = None
         if not connection.closed:
+            RETRIES.add()
             delay = min(LONGEST_RETRY, 0.1 * 2**connection.failures)
             connection.failures = min(connection.failures + 1, 10)
             asyncio.get_running_loop().call_later(delay, self.want, connection)

@@ -11,6 +11,7 @@ from django.urls import path, re_path
 from syncing.consumers import SyncConsumer
 from syncing.http import ConflictRequest, MutationsRequest
 from syncing.identification import Authenticator
+from syncing.probes import Healthz, Metrics, Readyz
 
 
 def sync_routes(authenticator: Authenticator) -> Any:
@@ -30,6 +31,9 @@ def api_routes(authenticator: Authenticator, others: Any) -> Any:
         [
             path("api/mutations", mutations),
             path("api/conflicts/<uuid:conflict>", conflict),
+            path("healthz", Healthz.as_asgi()),
+            path("readyz", Readyz.as_asgi()),
+            path("metrics", Metrics.as_asgi()),
             re_path("", others),
         ]
     )

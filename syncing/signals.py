@@ -1,4 +1,7 @@
-"""Facts about conflicts, told after the commit that made them true. Receivers that fail are logged and hurt nobody."""
+"""Facts that others may want to know. Receivers that fail are logged and hurt nobody.
+
+Those about conflicts are told after the commit that made them true; those about canaries from a thread of their own.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,14 @@ from django.dispatch import Signal
 conflict_opened = Signal()
 #: conflict
 conflict_resolved = Signal()
+#: What clients are told of a shape was compared with the database, and is right: all of `canary.Verdict`
+canary_agreed = Signal()
+#: … or is not: all of `canary.Verdict` (table, shape, rows, scopes, missing, extra, differing, ids)
+canary_differed = Signal()
+#: alert (see `alerts.Alert`), when something begins to be wrong, or gets worse
+alert_raised = Signal()
+#: alert, when it is over
+alert_cleared = Signal()
 
 
 def announce(signal: Signal, sender: type[Any], **facts: Any) -> None:

@@ -12,10 +12,10 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 from django.contrib.auth import get_user_model
@@ -26,7 +26,9 @@ from syncing.access import Access, access_of_rows, grants_sql
 from syncing.databases import conninfo
 from syncing.declarations import declaration_of
 from syncing.log import Checkpoint
+from syncing.metrics import metrics
 from syncing.projection import row_json
+from syncing.readings import Reading
 from syncing.recent import Anchor
 from syncing.shapes import Shape
 from syncing.spools import Pair, PairRows
@@ -38,6 +40,7 @@ CHUNK_BYTES = 128 * 1024
 FIRST_FETCH, LARGEST_FETCH = 50, 2000
 #: How long a reader waits for the checkpoint that it was opened for.
 PATIENCE = 30.0
+READ_BYTES = metrics.counter("snapshot_bytes")
 
 #: What `syncing.wire` relies on; inside the transaction, so that it works through a pooler too.
 SPELLING = """
@@ -88,7 +91,7 @@ class Order:
     """What a round is to read, and whom it tells, in the event loop.
 
     anchor: of its checkpoint. known: the scopes of users whose grants need not be read. cached: pairs that need not be
-    read either. read: a pair was read whole.
+    read either. read: a pair was read whole. readings: what is read beside all this.
     """
 
     anchor: Anchor
@@ -98,6 +101,7 @@ class Order:
     opened: Callable[[Opened], None]
     failed: Callable[[BaseException], None]
     read: Callable[[Pair, PairRows], None]
+    readings: Sequence[Reading] = ()
     users: set[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -170,7 +174,8 @@ class SnapshotRound:
         self._inbox: queue.SimpleQueue[str | Order | None] = queue.SimpleQueue()
         self._order: Order | None = None
         self._pairs: dict[Pair, PairRows] = {}
-        self._released = False
+        self._readings: list[Reading] = []
+        self._opened = self._released = False
         self.begun: Future[None] = Future()
         self._imported: Future[None] = Future()
 
@@ -183,7 +188,12 @@ class SnapshotRound:
 
     def start(self, checkpoint: Checkpoint) -> None:
         """The checkpoint is committed."""
+        gave_up = self._released
         self._order = self._collect(checkpoint)
+        self._readings = [reading for reading in self._order.readings if reading.begin(checkpoint)]
+        if gave_up:
+            self.fail(RuntimeError("the reader waited for too long"))
+            return
         self._inbox.put(self._order)
 
     def abort(self) -> None:
@@ -205,7 +215,10 @@ class SnapshotRound:
             self._imported.set_result(None)
             order = self._inbox.get(timeout=PATIENCE)
             if isinstance(order, Order):
-                self._read(connection, order)
+                if order.requests:
+                    self._read(connection, order)
+                while self._readings:
+                    self._read_beside(connection, self._readings.pop(0))
         finally:
             connection.execute("ROLLBACK")
             self._done()
@@ -216,10 +229,23 @@ class SnapshotRound:
             if not waiting.done():
                 waiting.set_exception(error)
         for rows in self._pairs.values():
-            rows.finish(error)
-        if self._order is not None and not self._pairs:
+            if not rows.whole:
+                rows.finish(error)
+        for reading in self._readings:
+            self._loop.call_soon_threadsafe(reading.end, error)
+        if self._order is not None and self._order.requests and not self._opened:
             self._loop.call_soon_threadsafe(self._order.failed, error)
         self._done()
+
+    def _read_beside(self, connection: psycopg.Connection[Any], reading: Reading) -> None:
+        """Whatever goes wrong with it: the rows were read."""
+        problem: BaseException | None = None
+        try:
+            with connection.transaction():
+                reading.read(connection)
+        except Exception as error:
+            problem = error
+        self._loop.call_soon_threadsafe(reading.end, problem)
 
     def _done(self) -> None:
         if not self._released:
@@ -233,6 +259,7 @@ class SnapshotRound:
         self._pairs = {pair: PairRows(self._loop, order.anchor) for pair in pairs - order.cached.keys()}
         cached = {pair: order.cached[pair] for pair in pairs & order.cached.keys()}
         opened = Opened(order.anchor.checkpoint, access, granted, inactive, self._pairs | cached)
+        self._opened = True
         self._loop.call_soon_threadsafe(order.opened, opened)
         scopes: dict[Shape, dict[str, PairRows]] = {}
         for (shape, scope), rows in self._pairs.items():
@@ -256,7 +283,16 @@ def read_access(connection: psycopg.Connection[Any], users: Iterable[str]) -> tu
     return access, frozenset(access) - {user for (user,) in active}
 
 
-def read_shape(connection: psycopg.Connection[Any], shape: Shape, wanted: Mapping[str, PairRows]) -> None:
+class Sink(Protocol):
+    """Where the rows of a pair go, in chunks of JSON text joined by commas."""
+
+    def write(self, chunk: bytes) -> None: ...
+
+    def finish(self) -> None:
+        """There are no more."""
+
+
+def read_shape(connection: psycopg.Connection[Any], shape: Shape, wanted: Mapping[str, Sink]) -> None:
     """Reads the shape's rows in all wanted scopes, each into the rows of its pair, in chunks of about CHUNK_BYTES."""
     declaration = declaration_of(shape.table)
     condition, params = shape.filter.sql("t")
@@ -268,6 +304,7 @@ def read_shape(connection: psycopg.Connection[Any], shape: Shape, wanted: Mappin
     waiting: dict[bytes, list[bytes]] = {scope.encode(): [] for scope in wanted}
     sizes = dict.fromkeys(waiting, 0)
     for rows, texts in fetched(connection):
+        READ_BYTES.add(sum(map(len, texts)))
         for scope, some in by_scope(rows, texts, waiting):
             waiting[scope] += some
             sizes[scope] += sum(map(len, some))

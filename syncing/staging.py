@@ -15,6 +15,7 @@ from syncing.connections import Connection, Following, State
 from syncing.declarations import declaration_of
 from syncing.frames import Ready, Subscribed
 from syncing.log import Checkpoint
+from syncing.metrics import metrics
 from syncing.packets import Packet
 from syncing.protocol import encode
 from syncing.recent import Anchor, Past
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 ALWAYS_FOLDED = 1000
 #: Rows of gained scopes beyond this many bytes are not delivered as inserts; the shapes are staged instead.
 GAINED_BYTES = 4 * 1024 * 1024
+SNAPSHOTS = metrics.counter("snapshots")
+CATCH_UPS = metrics.counter("catch_ups")
 
 
 class Staging:
@@ -225,6 +228,9 @@ def finish(job: Staging, position: Checkpoint, scopes: frozenset[str], missed: P
         if following.shown:
             following.shown = False
             step.staging.append(following.shape.handle)
+    SNAPSHOTS.add(len(staged))
+    if job.missed is not None:
+        CATCH_UPS.add()
     step.ready = [Ready(shape=following.shape.handle, n=following.n) for following in staged]
     step.lost = sorted((connection.held | job.granted) - usable)
     step.gained = sorted(gained)

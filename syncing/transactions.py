@@ -13,6 +13,7 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from syncing.actors import SETTING, acting, setting
 from syncing.exceptions import SyncError, Unavailable
+from syncing.metrics import metrics
 from syncing.writers import Writer
 
 Answer = TypeVar("Answer")
@@ -21,6 +22,7 @@ Answer = TypeVar("Answer")
 PAUSES = (0.005, 0.02, 0.08, 0.3)
 #: serialization_failure, deadlock_detected. A reference that vanished between check and write is checked again.
 AGAIN = {"40001", "40P01", "23503"}
+RETRIES = metrics.counter("transaction_retries")
 
 # Durable whatever the database's default is, since the answer says that it is written. No write waits for a lock or
 # runs for so long that it keeps others' from a thread. Values are spelled as triggers spell them.
@@ -91,6 +93,7 @@ def retried(work: Callable[[], Answer], pauses: Sequence[float] = PAUSES) -> Ans
                 raise
             if pause is None or code not in AGAIN or connection.in_atomic_block:
                 raise Unavailable from error
+            RETRIES.add()
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - so that two who met do not meet again
     raise AssertionError("the last try returns or raises")
 

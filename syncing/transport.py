@@ -26,6 +26,7 @@ from syncing.compression import accept_compression, use_contextless_deflate
 from syncing.frames import CloseCode
 from syncing.packets import Packet
 from syncing.rates import Bucket
+from syncing.traffic import RECEIVED, TRAFFIC
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ WAITING_FRAMES = 4
 PINGS_PER_SECOND = 10.0
 #: Of autobahn's protocol, which its factory has.
 OPTIONS = frozenset(WebSocketProtocol.CONFIG_ATTRS)
+#: How a socket ends of which nobody took leave (RFC 6455, section 7.4.1).
+ABNORMAL = 1006
 #: autobahn cuts off who does not answer a close within a second; a little more than that.
 CLOSED_WITHIN = 2.0
 
@@ -51,11 +54,15 @@ def unacknowledged(socket: Any) -> int:
 
 
 class Gate:
-    """Whether a client reads; who has more to say waits. `gone`: it never will again."""
+    """Whether a client reads; who has more to say waits. `gone`: it never will again.
 
-    __slots__ = ("_open", "gone", "paused")
+    frames, written: how many frames it was sent, and bytes, whether it has taken them or not.
+    """
+
+    __slots__ = ("_open", "frames", "gone", "paused", "written")
 
     def __init__(self) -> None:
+        self.frames = self.written = 0
         self.paused = False
         self.gone = False
         self._open: asyncio.Event | None = None  # only while it is paused: most never are
@@ -92,12 +99,13 @@ class ServerLink(Gate):
     push would go. What the kernel does not take goes through Twisted, as everything does where a socket is encrypted.
     """
 
-    __slots__ = ("_ended", "_protocol", "_reading", "_send", "_written", "deflates")
+    __slots__ = ("_ended", "_protocol", "_reading", "_send", "code", "deflates")
 
     def __init__(self, protocol: PushProtocol) -> None:
         super().__init__()
         self._protocol = protocol
-        self._written = 0
+        self.code: int | None = None
+        """With which we close it."""
         self._reading = True
         self._ended: asyncio.Event | None = None
         self._send: Callable[[bytes], int] | None = None
@@ -121,17 +129,18 @@ class ServerLink(Gate):
     def sent(self) -> int:
         """Bytes that the client has taken so far: if they grow, it reads, however slowly."""
         if self.gone:
-            return self._written
+            return self.written
         transport = self._protocol.transport
         waiting = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-        return self._written - waiting - unacknowledged(transport.getHandle())
+        return self.written - waiting - unacknowledged(transport.getHandle())
 
     def write(self, frame: Packet) -> None:
         """Sends a text frame."""
         if self._protocol.state != WebSocketProtocol.STATE_OPEN:
             return
         data = frame.deflated if self.deflates else frame.framed
-        self._written += len(data)
+        self.frames += 1
+        self.written += len(data)
         transport = self._protocol.transport
         if self._send is not None and not transport.dataBuffer and not transport._tempDataLen:
             try:
@@ -145,6 +154,7 @@ class ServerLink(Gate):
 
     def arrived(self) -> None:
         """Another frame of the client waits to be handled. Daphne's queue has no bound: this is it."""
+        RECEIVED.add()
         if self._reading and self._protocol.application_queue.qsize() >= WAITING_FRAMES:
             self._reading = False
             self._protocol.transport.pauseProducing()
@@ -157,6 +167,7 @@ class ServerLink(Gate):
 
     def close(self, code: int) -> None:
         """Closes with a code, after what was written before; who has not answered after a second is cut off."""
+        self.code = self.code or int(code)
         # Not sendClose(): it refuses 1012, and every code that is not a plain int.
         self._protocol.sendCloseFrame(code=int(code))
 
@@ -254,6 +265,7 @@ class PushProtocol(WebSocketProtocol):
         self.transport.registerProducer(self.link, True)
         self.link.opened()
         _open.add(self.link)
+        TRAFFIC.begin(self.link)
         super().onOpen()
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
@@ -261,6 +273,7 @@ class PushProtocol(WebSocketProtocol):
         if hasattr(self, "_server"):
             _open.discard(self.link)
             self.link.stopProducing()
+            TRAFFIC.end(self.link, self.link.code or code or ABNORMAL)
             super().onClose(wasClean, code, reason)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
@@ -277,11 +290,13 @@ class PushProtocol(WebSocketProtocol):
 
     def _invalid_payload(self, reason: str) -> bool:
         self.failedByMe = True
+        self.link.code = int(CloseCode.BAD_FRAME)
         self.sendCloseFrame(int(CloseCode.BAD_FRAME), b"a text frame is UTF-8")
         return False
 
     def _max_message_size_exceeded(self, msg_size: int, max_size: int, reason: str) -> None:
         self.failedByMe = True
+        self.link.code = int(CloseCode.FRAME_TOO_LARGE)
         self.sendCloseFrame(int(CloseCode.FRAME_TOO_LARGE), f"a frame has at most {max_size} bytes".encode())
 
 
@@ -302,11 +317,15 @@ class QueueLink(Gate):
         self._bytes = 0
         self.sent = 0
         self.closed = False
+        self.code: int | None = None
         self._task: asyncio.Task[None] | None = None
+        TRAFFIC.begin(self)
 
     def write(self, frame: Packet) -> None:
         """Sends a text frame."""
         self._bytes += len(frame.text)
+        self.frames += 1
+        self.written += len(frame.text)
         if self._bytes > HIGH_WATER:
             self.pause()
         self._put(frame.text)
@@ -314,16 +333,19 @@ class QueueLink(Gate):
     def close(self, code: int) -> None:
         """After what was written before."""
         self._put(code)
+        self.code = self.code or int(code)
         self.closed = True
 
     def taken(self) -> None:
         """The ASGI server alone knows how many frames wait."""
+        RECEIVED.add()
 
     def end(self) -> None:
         """The client is gone."""
         super().end()
         self.closed = True
         self._queue.clear()
+        TRAFFIC.end(self, self.code or ABNORMAL)
 
     def _put(self, item: bytes | int) -> None:
         if not self.gone:

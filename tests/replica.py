@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.checksums import values_of, versions_of
+
 Row = dict[str, Any]
 #: (scope, row id) → row
 Rows = dict[tuple[str, str], Row]
@@ -27,10 +29,19 @@ class Held:
     staging: bool = True
     n: int = 0
     staged: Rows = field(default_factory=dict)
+    types: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The sums of a shape's rows by scope: how many, versions, values. Made when the server said `checking`."""
+
+    cursor: str
+    sums: dict[str, tuple[int, str, str]]
 
 
 class Replica:
-    """Applies frames; `steps` counts whole steps, `on_step` is called after each."""
+    """Applies frames; `steps` counts whole steps, `checks` the checksums that were compared."""
 
     def __init__(self) -> None:
         self.cursor: str | None = None
@@ -40,6 +51,8 @@ class Replica:
         self.errors: list[dict[str, Any]] = []
         self.steps = 0
         self.versions: dict[tuple[str, str], int] = {}
+        self.checks = 0
+        self._noted: dict[str, Checked] = {}
         self._open: list[dict[str, Any]] = []
 
     # -- what the client keeps and sends -----------------------------------------------------------------------------
@@ -47,6 +60,7 @@ class Replica:
     def resume(self) -> dict[str, Any]:
         """The members of `subscribe` that resume; the connection is a new one."""
         self._open.clear()
+        self._noted.clear()
         for held in self.shapes.values():
             held.staged.clear()
             held.n = 0
@@ -85,8 +99,10 @@ class Replica:
         if frame["resumed"]:
             if frame["shape"] not in self.shapes:
                 raise ProtocolViolation(f"resumed a shape that is not held: {frame}")
+            self.shapes[frame["shape"]].types = frame["columns"]
             return
         held = self.shapes.setdefault(frame["shape"], Held())
+        held.types = frame["columns"]
         held.staging, held.ready = True, False
         held.n = 0
 
@@ -170,6 +186,30 @@ class Replica:
                 held.shown[key] = {**held.shown[key], **change["row"], "sync_version": change["v"]}
             case "delete" | "leave":
                 held.shown.pop(key, None)
+
+    def sums(self, handle: str) -> dict[str, tuple[int, str, str]]:
+        """Of what is shown of a shape, by scope."""
+        held = self.shapes[handle]
+        rows: dict[str, list[Row]] = {scope: [] for scope in self.scopes}
+        for (scope, _), row in held.shown.items():
+            rows[scope].append(row)
+        return {scope: (len(some), versions_of(some), values_of(some, held.types)) for scope, some in rows.items()}
+
+    def _checking(self, frame: dict[str, Any]) -> None:
+        held = self.shapes.get(frame["shape"])
+        if self._open or frame["cursor"] != self.cursor or held is None or not held.ready or held.staging:
+            raise ProtocolViolation(f"checking at a moment that is none, at {self.cursor}: {frame}")
+        self._noted[frame["id"]] = Checked(frame["cursor"], self.sums(frame["shape"]))
+
+    def _checksums(self, frame: dict[str, Any]) -> None:
+        checked = self._noted.pop(frame["id"])
+        if frame["cursor"] != checked.cursor:
+            raise ProtocolViolation(f"checksums of another cursor than {checked.cursor}: {frame}")
+        told = {one["scope"]: (one["rows"], one["versions"], one["values"]) for one in frame["sums"]}
+        mine = {scope: sums for scope, sums in checked.sums.items() if scope in self.scopes}
+        if told != mine:
+            raise ProtocolViolation(f"checksums at {frame['cursor']} differ: {told} is not {mine}")
+        self.checks += 1
 
 
 def members(frames: list[dict[str, Any]], name: str) -> list[Any]:

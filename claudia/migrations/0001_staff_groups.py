@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
         ("conversations", "0003_cheaper_capture"),
         ("memory", "0002_cheaper_capture"),
         ("projects", "0002_cheaper_capture"),
-        ("syncing", "0006_personal_reading"),
+        ("syncing", "0008_personal_reading"),
     ]
 
     # A group that a person has filled since is not emptied: going back leaves the groups.

@@ -3,7 +3,7 @@
  * The theorem: whatever a server does that the protocol allows, after each whole step every ready shape shows exactly
  * the state of the database at that checkpoint, as far as the user may see it, under what this client wrote and has no
  * result of yet, and nothing changes in between — across lost connections and reloaded pages. And each write is applied
- * once, or refused and told.
+ * once, or refused and told. Checksums never differ.
  */
 
 import assert from "node:assert/strict";
@@ -33,8 +33,11 @@ class Play {
   /** @type {Map<string | null, import("../../syncing/static/syncing/client.js").Subscription>} */
   wanted = new Map();
   compared = 0;
+  verified = 0;
   /** Ids of all writes. @type {string[]} */
   made = [];
+  /** What came of verifying, when it is known. @type {Promise<import("../../syncing/static/syncing/model.js").Verdict | null>[]} */
+  verdicts = [];
   /** Those that the client told of as failed. */
   told = new Set();
 
@@ -64,7 +67,7 @@ class Play {
     this.session = new Session(this.server, (frame) => this.tell(frame));
     this.checked = null;
     socket.accept();
-    socket.say({ type: "welcome", user: alice });
+    socket.say({ type: "welcome", user: alice, features: ["checksum"] });
     await this.listen();
   }
 
@@ -105,12 +108,21 @@ class Play {
     const roll = random.next();
     if (roll < 0.25) this.server.commit();
     else if (roll < 0.35) this.write();
-    else if (roll < 0.6) this.session.move();
+    else if (roll < 0.45) this.verify();
+    else if (roll < 0.48) this.session.sum();
+    else if (roll < 0.65) this.session.move();
     else if (roll < 0.8) this.session.stage();
     else if (roll < 0.9) await this.change();
     else if (roll < 0.97) await this.drop();
     else await this.reload();
     if (!this.deaf) await this.listen();
+  }
+
+  /** Somebody wants to be sure. There may be no answer: a connection that is lost, rows that are being read anew. */
+  verify() {
+    const ready = [...this.wanted].filter(([kind]) => this.session.flowing.includes(kind));
+    const [, wanted] = this.random.pick(ready.length > 0 ? ready : [...this.wanted]) ?? [];
+    if (wanted) this.verdicts.push(wanted.verify().catch(() => null));
   }
 
   /** Somebody writes something about what they see, or two things at a time. */
@@ -140,6 +152,11 @@ class Play {
       this.session.move();
     }
     this.compare();
+    await this.listen();
+    this.session.sum();
+    const verdicts = (await Promise.all(this.verdicts)).filter((verdict) => verdict !== null);
+    this.verified = verdicts.length;
+    for (const { agrees, cursor, scopes } of verdicts) assert.ok(agrees, `what is held differs in ${scopes} at ${cursor}`);
     const { answers, applied } = this.server.receipts;
     for (const id of this.made) {
       const status = answers.get(id)?.frame.status;
@@ -184,6 +201,7 @@ class Play {
 test(`${RUNS} random servers`, async () => {
   let compared = 0;
   let written = 0;
+  let verified = 0;
   for (let seed = 1; seed <= RUNS; seed++) {
     const play = new Play(seed);
     try {
@@ -197,7 +215,9 @@ test(`${RUNS} random servers`, async () => {
     }
     compared += play.compared;
     written += play.made.length;
+    verified += play.verified;
   }
   assert.ok(compared > RUNS * 10, `only ${compared} comparisons: the scripts say too little`);
+  assert.ok(verified > RUNS / 3, `only ${verified} verified: the scripts say too little`);
   assert.ok(written > RUNS * 5, `only ${written} writes: the scripts say too little`);
 });

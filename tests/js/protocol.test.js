@@ -27,6 +27,7 @@ const BUILDERS = {
   mutate: ({ mutations, atomic = false }) => protocol.mutate(mutations.map((each) => ({ values: {}, base: null, ...each })), atomic),
   resolve: ({ id, conflict, strategy, values, version = null }) => protocol.resolve({ id, row: conflict, base: version, resolve: values ? { strategy, values } : { strategy } }),
   ack: ({ cursor }) => protocol.ack(cursor),
+  checksum: ({ id, shape }) => protocol.checksum(id, shape),
   ping: ({ nonce }) => protocol.ping(nonce),
 };
 
@@ -42,6 +43,7 @@ for (const frame of [
   { type: "subscribed", id: "s1", resumed: true }, { type: "subscribed", id: "s1", shape: "h" },
   { type: "snapshot", shape: "h", n: "1", scope: "p:1", rows: [] }, { type: "snapshot", shape: "h", n: 1, scope: "p:1", rows: {} },
   { type: "changes" }, { type: "changes", cursor: 4 }, { type: "changes", cursor: "1.a", lost: "p:1" },
+  { type: "checking", id: "c1", shape: "h" }, { type: "checksums", id: "c1", shape: "h", cursor: "1.a" },
   { type: "result", id: "x" }, { type: "result", status: "applied" }, { type: "error", code: "x" }, { type: 7 }, null, [], "text", 4,
 ]) {
   test(`a frame without what gives it meaning is refused: ${JSON.stringify(frame)}`, () => {

@@ -31,9 +31,9 @@ MADE = (".venv", ".local", ".env")
 CODED_SUFFIXES = (".py", ".js", ".json", ".md", ".toml", ".txt", ".sql", ".svg", ".example", ".css", ".html")
 #: Pure modules, and so those of which the contract "pure" must speak.
 PURE = {
-    "alignment", "conditions", "containment", "cursor", "diffs", "equality", "exceptions", "filters", "frames", "log",
-    "lookups", "matching", "merge", "packets", "presenting", "protocol", "rates", "recent", "reconcile", "shapes",
-    "steps", "values",
+    "alignment", "conditions", "containment", "cursor", "diffs", "equality", "exceptions", "filters", "frames",
+    "issues", "log", "lookups", "matching", "merge", "packets", "presenting", "protocol", "rates", "recent", "reconcile",
+    "replica", "shapes", "sketch", "steps", "values",
 }  # fmt: skip
 
 
@@ -226,6 +226,14 @@ def test_every_benchmark_is_run_with_the_others_and_told_in_the_document() -> No
     run = set(re.findall(r'^    "(\w+)": \d+,$', (ROOT / "benchmarks/__main__.py").read_text(), re.MULTILINE))
     told = set(re.findall(r"^\| `benchmarks/(\w+)\.py` ", (ROOT / "docs/benchmarks.md").read_text(), re.MULTILINE))
     assert programs == run == told
+
+
+def test_every_issue_that_can_be_found_is_told_in_the_document_and_no_other() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "syncing").glob("*.py"))
+    found = set(re.findall(r'\bIssue\(\s*"([a-z_]+)"', sources)) | {"gate_frozen", "checkpoint_lock_frozen"}
+    told = set(re.findall(r"^\| `([a-z_]+)` \| ", (ROOT / "docs/health.md").read_text(), re.MULTILINE))
+    # What a client is told of its own connection only.
+    assert found - {"offline", "behind"} == told
 
 
 def test_nothing_speaks_of_the_machine_on_which_it_was_written() -> None:

@@ -20,6 +20,7 @@ from syncing.matching import encode_change
 from syncing.packets import Block
 from syncing.protocol import BadMember, UnreadableFrame
 from syncing.shapes import Shape
+from tests.checksums import values_of, versions_of
 
 GOLDEN = [json.loads(path.read_text()) for path in sorted((Path(__file__).parent.parent / "protocol").glob("*.json"))]
 ROW = UUID("0192f0c0-1111-7222-8333-444455556666")
@@ -57,6 +58,12 @@ def test_a_server_frame_is_read_and_written_member_for_member(case: dict[str, An
     written = protocol.encode(frame)
     assert json.loads(written) == case["frame"]
     assert list(json.loads(written)) == list(case["frame"]), "members are written in the order of the protocol"
+
+
+def test_the_golden_sums_are_those_of_the_golden_rows() -> None:
+    case = json.loads((Path(__file__).parent.parent / "protocol" / "checksums" / "rows.json").read_text())
+    rows, types = case["rows"], case["types"]
+    assert case["sum"] == {"rows": len(rows), "versions": versions_of(rows), "values": values_of(rows, types)}
 
 
 @pytest.mark.parametrize("case", golden("client", valid=False))

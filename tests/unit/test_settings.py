@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -104,6 +105,14 @@ def test_the_variables_of_the_process_win_over_the_dotenv_file(monkeypatch: pyte
         ("TEST_DATABASE_URL", "nowhere"),
         ("FIELD_ENCRYPTION_KEY", "too-short"),
         ("LOG_LEVEL", "LOUD"),
+        ("LOG_FORMAT", "XML"),
+        ("ALERT_SECONDS", "-1"),
+        ("ALERT_DISK_FREE_PERCENT", "101"),
+        ("ALERT_TRANSACTION_SECONDS", "0"),
+        ("ALERT_WEBHOOK_URL", "chat.example.com/hook"),
+        ("ALERT_WEBHOOK_URL", "file:///etc/passwd"),
+        ("ALERT_WEBHOOK_URL", "https://"),
+        ("EMAIL_URL", "mail.example.com"),
     ],
 )
 def test_claudia_does_not_start_with_nonsense_in(tmp_path: Path, variable: str, value: str) -> None:
@@ -163,3 +172,28 @@ def test_every_variable_is_explained_in_the_example() -> None:
     read = set(re.findall(r"env\.\w+\(\s*\"([A-Z_]+)\"", settings))
     assert len(read) > 20
     assert read - set(re.findall(r"^#([A-Z_]+)=", example, re.MULTILINE)) == set()
+
+
+def test_mail_needs_a_server(tmp_path: Path) -> None:
+    said = read_settings(tmp_path, "DEBUG", ALERT_EMAILS="ops@example.com")
+    assert said.endswith("EMAIL_URL must be set when ALERT_EMAILS is.")
+    given = {
+        "ALERT_EMAILS": "ops@example.com, boss@example.com",
+        "EMAIL_URL": "smtp+tls://me:p%40ss@mail.example.com:587",
+    }
+    names = ["ALERT_EMAILS", "EMAIL_HOST", "EMAIL_PORT", "EMAIL_HOST_PASSWORD", "EMAIL_USE_TLS"]
+    assert json.loads(read_settings(tmp_path, *names, **given)) == [
+        ["ops@example.com", "boss@example.com"], "mail.example.com", 587, "p@ss", True,
+    ]  # fmt: skip
+
+
+def test_logs_are_json_in_production_and_readable_in_development(tmp_path: Path) -> None:
+    production = {
+        "DEBUG": "0",
+        "SECRET_KEY": "s" * 50,
+        "DATABASE_URL": "postgres://u@h/d",
+        "FIELD_ENCRYPTION_KEY": Fernet.generate_key().decode(),
+    }
+    assert "JsonLineFormatter" in read_settings(tmp_path, "LOGGING", **production)
+    assert "LineFormatter" in read_settings(tmp_path, "LOGGING").replace("JsonLineFormatter", "")
+    assert "JsonLineFormatter" in read_settings(tmp_path, "LOGGING", LOG_FORMAT="json")

@@ -46,7 +46,7 @@ export class Subscription {
   /** @type {readonly Row[] | null} */
   #list = null;
 
-  /** @param {{rows: () => ReadonlyMap<string, Row>, ready: () => boolean, error: () => Problem | null, leave: (subscription: Subscription) => void}} source @param {Listener} listener */
+  /** @param {{rows: () => ReadonlyMap<string, Row>, ready: () => boolean, error: () => Problem | null, verify: () => Promise<import("./model.js").Verdict>, leave: (subscription: Subscription) => void}} source @param {Listener} listener */
   constructor(source, listener) {
     this.#source = source;
     this.listener = listener;
@@ -75,6 +75,15 @@ export class Subscription {
   /** Called by the client when the rows have changed, before any listener is. */
   renew() {
     this.#list = null;
+  }
+
+  /**
+   * Compare the server's rows that are held here with those that the server has, by checksums at one moment. If they
+   * differ, `onproblem` hears of it (code `differs`), and they are read anew.
+   * @returns {Promise<import("./model.js").Verdict>} rejected, with a `code`, where it cannot be done now
+   */
+  verify() {
+    return this.#source.verify();
   }
 
   unsubscribe() {
@@ -133,6 +142,7 @@ export class SyncClient {
         rows: () => this.#engine.shown(wire.id).rows,
         ready: () => isReady(this.#engine.state, wire.id),
         error: () => known()?.error ?? null,
+        verify: () => this.#engine.verify(wire.id),
         leave: (member) => this.#leave(key, wire, member),
       },
       listener,

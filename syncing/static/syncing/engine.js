@@ -1,6 +1,7 @@
 // @ts-check
 /** Carries out what `state.js` decides: owns the socket, the timers, the rows and what of them is stored. */
 
+import { differing } from "./checksums.js";
 import { FrameError, SUBPROTOCOL, parse } from "./protocol.js";
 import { overlay } from "./optimism.js";
 import { shownWrites } from "./queue.js";
@@ -56,6 +57,11 @@ export class Engine {
   #timers = new Map();
   /** @type {Event[]} */
   #queue = [];
+  /** Who waits for a verdict. @type {Map<string, {resolve: (verdict: import("./model.js").Verdict) => void, reject: (error: Error) => void}>} */
+  #verdicts = new Map();
+  /** Rows by scope, as they were when the server made their sums. @type {Map<string, Map<string, Row[]>>} */
+  #noted = new Map();
+  #checks = 0;
   #busy = false;
   #closed = false;
 
@@ -112,6 +118,18 @@ export class Engine {
       this.#shown.set(id, (shown = overlay(definition, types, rows, shownWrites(this.state))));
     }
     return shown;
+  }
+
+  /**
+   * Compare the rows of a subscription with the server's; what differs is read anew.
+   * @param {string} id @returns {Promise<import("./model.js").Verdict>} rejected, with a `code`, where that cannot be done now
+   */
+  verify(id) {
+    const check = `c${++this.#checks}`;
+    return new Promise((resolve, reject) => {
+      this.#verdicts.set(check, { resolve, reject });
+      this.dispatch({ type: "verify", check, id });
+    });
   }
 
   /** Events that come while one is handled (a listener subscribes) wait their turn. @param {Event} event */
@@ -184,6 +202,12 @@ export class Engine {
         return void this.#storage?.clear();
       case "keep":
         return void this.#storage?.keep(effect);
+      case "note":
+        return void this.#noted.set(effect.check, this.#store.rows(effect.handle, effect.scopes));
+      case "compare":
+        return void this.#compare(effect);
+      case "verdict":
+        return this.#settle(effect);
       case "report":
         return this.#setup.report(effect.error);
     }
@@ -208,6 +232,25 @@ export class Engine {
       dropped: [...dropped, ...(writes?.replaced ?? [])],
       writes: (writes?.writes ?? []).filter(([handle]) => handles.has(handle)),
     });
+  }
+
+  /** @param {Extract<Effect, {type: "compare"}>} effect */
+  async #compare({ check, ...told }) {
+    try {
+      this.dispatch({ type: "compared", check, differing: await differing(this.#noted.get(check) ?? new Map(), told) });
+    } catch (error) {
+      const message = `The sums cannot be made here: ${/** @type {Error} */ (error).message}`;
+      this.dispatch({ type: "compared", check, differing: [], error: { code: "unavailable", message } });
+    }
+  }
+
+  /** @param {Extract<Effect, {type: "verdict"}>} effect */
+  #settle({ check, verdict, error }) {
+    const waiting = this.#verdicts.get(check);
+    this.#verdicts.delete(check);
+    this.#noted.delete(check);
+    if (verdict) waiting?.resolve(verdict);
+    else waiting?.reject(Object.assign(new Error(error?.message), { code: error?.code }));
   }
 
   #open() {

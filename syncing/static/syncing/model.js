@@ -65,6 +65,8 @@ import { LIMITS } from "./protocol.js";
  * @property {"pace" | "retry" | null} hold why no writes are sent just now: enough went for the moment; the server asked
  *   for patience
  * @property {import("./protocol.js").Limits} limits of the server
+ * @property {string[]} features that it offers beyond what all do
+ * @property {Record<string, {handle: string, cursor: string | null}>} checks asked for and not ended; where the rows were noted
  * @property {import("./protocol.js").ChangesFrame[]} step frames of the unfinished step
  * @property {boolean} virgin nothing was subscribed on this connection yet
  * @property {number} attempts connections in a row that did not last
@@ -88,8 +90,15 @@ import { LIMITS } from "./protocol.js";
  *   | {type: "discard", handle: string, n: number} | {type: "discardAll"} | {type: "apply", step: Step}
  *   | {type: "adopt", from: string, to: string} | {type: "drop", handle: string} | {type: "clear"}
  *   | {type: "keep", put: Write[], remove: string[]} | {type: "settle", result: import("./protocol.js").Result}
+ *   | {type: "note", check: string, handle: string, scopes: string[]}
+ *   | {type: "compare", check: string, types: Record<string, string>, scopes: string[], sums: import("./protocol.js").Sum[]}
+ *   | {type: "verdict", check: string, verdict?: Verdict, error?: {code: string, message: string}}
  *   | {type: "report", error: {code: string, message: string, ref?: string, write?: Write}}} Effect
+ * `note`: keep the rows of a shape aside, by scope. `compare`: make their sums and dispatch `compared`.
  * `keep`: store writes, and remove some by id. `soon`: dispatch `flush` when the present task is done. `timer` with two times: any moment between them.
+ *
+ * What became of verifying a shape: at which cursor, and the scopes in which it differed.
+ * @typedef {{agrees: boolean, cursor: string, scopes: string[]}} Verdict
  *
  * @typedef {[State, Effect[]]} Next
  */
@@ -110,6 +119,8 @@ export const initial = ({ client, token = null, expected = null }) => ({
   landed: {},
   hold: null,
   limits: LIMITS,
+  features: [],
+  checks: {},
   step: [],
   virgin: true,
   attempts: 0,

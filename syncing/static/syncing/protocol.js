@@ -26,6 +26,7 @@ export class FrameError extends Error {}
  *            strategy?: Strategy}} Mutation
  * @typedef {{id: string, row: string, base: number | null,
  *            resolve: {strategy: Strategy, values?: Record<string, any>} | null}} Resolution of the conflict `row`
+ * @typedef {{scope: string, rows: number, versions: string, values: string}} Sum
  * @typedef {{code: string, message: string, fields?: Record<string, string[]>}} Problem
  * @typedef {{id: string, status: "applied" | "merged" | "conflict" | "rejected", version?: number, row?: Record<string, any>,
  *            conflict?: string, replayed?: boolean, error?: Problem}} Result
@@ -114,6 +115,9 @@ export const resolve = ({ id, row, base, resolve: how }) => ({
 /** @param {string} cursor */
 export const ack = (cursor) => ({ type: "ack", cursor });
 
+/** @param {string} id @param {string} shape its handle */
+export const checksum = (id, shape) => ({ type: "checksum", id, shape });
+
 /** @param {number} nonce */
 export const ping = (nonce) => ({ type: "ping", nonce });
 
@@ -124,6 +128,8 @@ const REQUIRED = /** @type {Record<string, Record<string, string>>} */ ({
   snapshot: { shape: "string", n: "number", scope: "string", rows: "array" },
   changes: { cursor: "string" },
   result: { id: "string", status: "string" },
+  checking: { id: "string", shape: "string", cursor: "string" },
+  checksums: { id: "string", shape: "string", cursor: "string", sums: "array" },
   error: { code: "string", message: "string" },
   pong: {},
 });

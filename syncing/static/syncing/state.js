@@ -4,6 +4,7 @@
  * `client.js` carries the effects out, `store.js` holds the rows.
  */
 
+import * as checks from "./checks.js";
 import * as frames from "./protocol.js";
 import * as queue from "./queue.js";
 import { changes, snapshot } from "./steps.js";
@@ -54,6 +55,11 @@ const EVENTS = {
   subscribe: add,
   unsubscribe: remove,
   write: queue.add,
+  verify: checks.ask,
+  compared: (state, event) => {
+    const [next, effects, differs] = checks.compared(state, event);
+    return differs && isConnected(next) ? then([next, effects], meetAnew) : [next, effects];
+  },
   flush: (state) => then(flush(state), queue.flush),
   token: (state, { token }) => {
     const next = { ...state, token };
@@ -125,7 +131,12 @@ function receive(state, frame) {
       return changes(state, frame);
     case "result":
       return queue.answered(state, frame);
+    case "checking":
+      return checks.checking(state, frame);
+    case "checksums":
+      return checks.checksums(state, frame);
     case "error":
+      if (checks.isAbout(state, frame.ref)) return checks.refused(state, frame);
       return queue.isAbout(state, frame.ref) ? queue.refused(state, frame) : then(refused(state, frame), (next) => queue.refused(next, frame));
     default:
       return stay(state);
@@ -153,8 +164,8 @@ function open(state) {
   ];
 }
 
-/** @param {State} state @param {{user: frames.User, limits?: Partial<frames.Limits>}} frame @returns {Next} */
-function welcome(state, { user, limits }) {
+/** @param {State} state @param {{user: frames.User, limits?: Partial<frames.Limits>, features?: string[]}} frame @returns {Next} */
+function welcome(state, { user, limits, features = [] }) {
   /** @type {Effect[]} */
   const effects = [
     { type: "cancel", name: "handshake" },
@@ -162,7 +173,7 @@ function welcome(state, { user, limits }) {
     { type: "timer", name: "settled", ms: SETTLED_MS },
   ];
   /** @type {State} */
-  let next = { ...state, phase: "live", user, confirmed: true, limits: { ...frames.LIMITS, ...limits }, code: null, reason: null };
+  let next = { ...state, phase: "live", user, confirmed: true, limits: { ...frames.LIMITS, ...limits }, features, code: null, reason: null };
   if (state.user !== null && state.user.id !== user.id) {
     next = forget(next);
     effects.unshift({ type: "clear" });
@@ -197,6 +208,9 @@ function disconnect(state) {
       each.status === "failed" ? each : { ...each, status: "new" },
     ),
   };
+  const [unchecked, verdicts] = checks.lost(next);
+  next = unchecked;
+  effects.push(...verdicts);
   const closing = Object.values(next.subscriptions).filter((each) => each.closing);
   next = { ...next, subscriptions: Object.fromEntries(Object.entries(next.subscriptions).filter(([, each]) => !each.closing)) };
   for (const { handle } of closing) {
@@ -242,6 +256,13 @@ function fault(state, reason) {
       ...effects,
     ],
   ];
+}
+
+/** What is held of a shape is wrong: come back, resume the others, and have it read anew. @param {State} state @returns {Next} */
+function meetAnew(state) {
+  const verdict = { ...frames.afterClose(frames.CLOSE_FAULT), reason: "Rows that were wrong are read anew." };
+  const [next, effects] = leave(state, frames.CLOSE_FAULT, verdict);
+  return [next, [{ type: "close", code: frames.CLOSE_FAULT }, ...effects]];
 }
 
 /** A good moment to try, or to see whether the connection survived. @param {State} state @returns {Next} */

@@ -38,6 +38,12 @@ export class Store {
     return (handle !== null && this.#shapes.get(handle)?.view) || EMPTY;
   }
 
+  /** The rows of a shape at this moment, in each of these scopes. @param {string} handle @param {string[]} scopes @returns {Map<string, Row[]>} */
+  rows(handle, scopes) {
+    const held = this.#shapes.get(handle)?.scopes ?? new Map();
+    return new Map([...new Set([...scopes, ...held.keys()])].map((scope) => [scope, [...(held.get(scope)?.values() ?? [])]]));
+  }
+
   /** Keep rows aside. @param {string} handle @param {number} n @param {string} scope @param {Row[]} rows */
   stage(handle, n, scope, rows) {
     const { staged } = this.#shape(handle);

@@ -5,6 +5,7 @@
  * it likes, resumes or not. Its `history` holds the true state at each checkpoint.
  */
 
+import { createHash } from "node:crypto";
 import { Receipts } from "./receipts.js";
 import { cursor, leave, part, remove, step, subscribed } from "./world.js";
 
@@ -31,7 +32,16 @@ export function visible({ facts, scopes }, kind) {
   return [...facts.values()].filter((fact) => scopes.has(fact.scope) && (kind === null || fact.kind === kind));
 }
 
+const COLUMNS = { id: "uuid", kind: "text", sync_version: "bigint", text: "text" };
 const wire = ({ id, version, text, kind }) => ({ id, sync_version: version, text, kind });
+
+/** 64 bits of the hash of each text, joined by XOR. @param {string[]} texts */
+const joined = (texts) =>
+  texts
+    .map((text) => createHash("sha256").update(text).digest().readBigUInt64BE())
+    .reduce((total, hash) => total ^ hash, 0n)
+    .toString(16)
+    .padStart(16, "0");
 
 export class Server {
   /** @type {{facts: Map<string, Fact>, scopes: Set<string>}[]} */
@@ -88,6 +98,8 @@ export class Session {
   #first = true;
   /** Results whose write the client has not been told yet. @type {{at: number, frame: object}[]} */
   #owed = [];
+  /** Checksums of a moment that the client was told of, not sent yet. @type {{id: string, handle: string, kind: string | null, at: number, scopes: Set<string>}[]} */
+  #checking = [];
 
   /** @param {Server} server @param {(frame: object) => void} say */
   constructor(server, say) {
@@ -109,6 +121,29 @@ export class Session {
     if (frame.type === "unsubscribe") this.#unsubscribe(frame.id);
     if (frame.type === "subscribe") this.#subscribe(frame);
     if (frame.type === "mutate") this.#mutate(frame);
+    if (frame.type === "checksum") this.#check(frame);
+  }
+
+  /** Tell where it is, or that there is no answer. */
+  #check({ id, shape: handle }) {
+    const shape = this.#shapes.get(handle);
+    if (shape?.state !== "flowing" || this.random.chance(0.1)) {
+      return this.say({ type: "error", code: "unavailable", message: "Not now.", ref: id });
+    }
+    this.say({ type: "checking", id, shape: handle, cursor: cursor(this.#at) });
+    this.#checking.push({ id, handle, kind: shape.kind, at: this.#at, scopes: this.#told });
+  }
+
+  /** The checksums of the moments that the client was told of. */
+  sum() {
+    for (const { id, handle, kind, at, scopes } of this.#checking.splice(0)) {
+      const sums = [...scopes].filter((scope) => this.#told.has(scope)).map((scope) => {
+        const rows = visible({ facts: this.server.history[at].facts, scopes: new Set([scope]) }, kind).map(wire);
+        const values = rows.map((row) => `{${Object.keys(COLUMNS).map((name) => `"${name}":${JSON.stringify(row[name])}`).join(",")}}`);
+        return { scope, rows: rows.length, versions: joined(rows.map((row) => `${row.id}:${row.sync_version}`)), values: joined(values) };
+      });
+      this.say({ type: "checksums", id, shape: handle, cursor: cursor(at), sums });
+    }
   }
 
   /** Takes writes, or asks for patience: about one of them, or about nothing in particular. */
@@ -152,7 +187,7 @@ export class Session {
         this.#shapes.set(handle, { kind, state: resumed ? "flowing" : "staging", n: 0, base: null, left: [] });
       }
       resuming ||= resumed;
-      this.say(subscribed(id, handle, resumed || shared));
+      this.say({ ...subscribed(id, handle, resumed || shared), columns: COLUMNS });
     }
     if (resuming) this.move();
   }
@@ -198,6 +233,7 @@ export class Session {
     this.#told = new Set(scopes);
     this.#send(target, members);
     this.#pay();
+    if (random.chance(0.5)) this.sum();
   }
 
   /** As one frame, or cut into several with snapshots between them, the members spread over them at random. */

@@ -10,7 +10,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("syncing", "0005_road_in"),
+        ("syncing", "0007_monitoring"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("syncing", "0006_personal_reading"),
+        ("syncing", "0008_personal_reading"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

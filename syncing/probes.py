@@ -1,0 +1,173 @@
+"""What machines ask: `/healthz` (does the process answer?), `/readyz` (could it deliver a change now?), `/metrics`.
+
+Without login, and cheap however often they are asked. They tell codes and plain sentences, no addresses, no queries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import psycopg
+from channels.consumer import AsyncConsumer
+from channels.exceptions import StopConsumer
+from django.conf import settings
+
+from syncing import disks, exposition, monitor, obstacles
+from syncing.databases import brief_connection
+from syncing.heartbeats import send
+from syncing.hub import running_hub
+from syncing.issues import Issue
+from syncing.upgrades import missing_migrations
+
+logger = logging.getLogger(__name__)
+
+#: Seconds for which a heartbeat may be under way.
+PATIENCE = 2.0
+#: An answer is good for so many seconds: a flood of questions asks the database once.
+GOOD_FOR = 1.0
+#: A proxy on this machine would make everybody look local; what it adds to a request gives it away.
+FORWARDED = {b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip", b"via"}
+
+
+class Probe(AsyncConsumer):
+    """A GET or HEAD without a body that matters."""
+
+    channel_layer_alias = ""
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Without Channels' own: it waits for the one shared thread at every message."""
+        if message["type"] == "http.disconnect":
+            raise StopConsumer
+        if message.get("more_body"):
+            return
+        if self.scope["method"] not in ("GET", "HEAD"):
+            await self.reply(405, b"{}", headers=[(b"allow", b"GET, HEAD")])
+        else:
+            await self.answer()
+        raise StopConsumer
+
+    async def answer(self) -> None:
+        """Replies."""
+        raise NotImplementedError
+
+    async def reply(
+        self, status: int, body: bytes, content_type: bytes = b"application/json", headers: Any = ()
+    ) -> None:
+        """The response."""
+        fixed = [(b"content-type", content_type), (b"cache-control", b"no-store")]
+        await self.send({"type": "http.response.start", "status": status, "headers": [*fixed, *headers]})
+        await self.send({"type": "http.response.body", "body": b"" if self.scope["method"] == "HEAD" else body})
+
+
+class Healthz(Probe):
+    """The process runs, and its event loop turns. Nothing else is asked: who restarts it cannot mend a database."""
+
+    async def answer(self) -> None:
+        """200."""
+        await self.reply(200, b'{"status":"ok"}')
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """heartbeat_ms: how long a write took to this process's feed; None if it did not come."""
+
+    reasons: list[Issue] = field(default_factory=list)
+    heartbeat_ms: float | None = None
+    database_ms: float | None = None
+    at: float = field(default_factory=time.monotonic)
+
+    def encoded(self) -> bytes:
+        """As JSON."""
+        reasons = [{"code": issue.code, "message": issue.message} for issue in self.reasons]
+        return msgspec.json.encode(
+            {"ready": not self.reasons, "reasons": reasons, "heartbeat_ms": self.heartbeat_ms,
+             "database_ms": self.database_ms}
+        )  # fmt: skip
+
+
+class Readyz(Probe):
+    """200 if this process could deliver a change that is committed now, 503 with the reasons if not."""
+
+    _latest: Readiness | None = None
+    _asking: asyncio.Task[Readiness] | None = None
+
+    async def answer(self) -> None:
+        """From the latest look, if it is fresh; those who come meanwhile share the next one."""
+        latest = Readyz._latest
+        if latest is None or time.monotonic() - latest.at > GOOD_FOR:
+            if Readyz._asking is None or Readyz._asking.done():
+                Readyz._asking = asyncio.create_task(readiness())
+            latest = Readyz._latest = await asyncio.shield(Readyz._asking)
+        await self.reply(503 if latest.reasons else 200, latest.encoded())
+
+
+async def readiness() -> Readiness:
+    """Looks at the database, and sends a heartbeat to this process's own feed."""
+    began = time.monotonic()
+    try:
+        reasons, xid = await asyncio.to_thread(_ask_database)
+    except psycopg.Error as error:
+        return Readiness([monitor.unreachable(error)])
+    asked = time.monotonic()
+    if xid is None:
+        return Readiness(reasons, database_ms=_ms(asked - began))
+    hub = running_hub()
+    if await hub.coverage.cursor(xid, PATIENCE) is None:
+        how = "is not connected" if hub.feed.backend is None else "is connected"
+        message = f"The feed has not delivered a heartbeat within {PATIENCE:.0f} s; it {how}."
+        reasons.append(Issue("feed_silent", "sync", "critical", message, ""))
+        return Readiness(reasons, database_ms=_ms(asked - began))
+    return Readiness(reasons, _ms(time.monotonic() - asked), _ms(asked - began))
+
+
+def _ask_database() -> tuple[list[Issue], int | None]:
+    limits = monitor.thresholds()
+    found = list(disks.fullness(disks.spool_disk(), limits))
+    xid = None
+    with brief_connection() as database:
+        missing = list(missing_migrations(database))
+        if missing:
+            return missing, None
+        for check in (obstacles.writable, obstacles.uncaptured, obstacles.missing_partition):
+            found.extend(check(database, limits))
+        if disk := disks.data_disk(database):
+            found.extend(disks.fullness(disk, limits))
+        if settings.SYNC_ENABLED and not any(issue.code == "read_only" for issue in found):
+            xid, _ = send(database)
+    return [issue for issue in found if issue.crossed and issue.severity == "critical"], xid
+
+
+def _ms(seconds: float) -> float:
+    return round(1000 * seconds, 3)
+
+
+class Metrics(Probe):
+    """What this process measured, for Prometheus: every process is scraped by itself, past the load balancer."""
+
+    async def answer(self) -> None:
+        """To who may ask."""
+        headers = dict(self.scope["headers"])
+        if not may_scrape(headers, (self.scope.get("client") or ("",))[0]):
+            await self.reply(403, b'{"error":"Ask from this machine, or with METRICS_TOKEN."}')
+            return
+        accept = headers.get(b"accept", b"").decode("latin-1")
+        body, content_type = await asyncio.to_thread(exposition.render, accept)
+        await self.reply(200, body, content_type.encode())
+
+
+def may_scrape(headers: dict[bytes, bytes], peer: str) -> bool:
+    """By the token, if one is set; else from this machine, and not through a proxy."""
+    if token := settings.METRICS_TOKEN:
+        return secrets.compare_digest(headers.get(b"authorization", b""), b"Bearer " + token.encode())
+    try:
+        local = ipaddress.ip_address(peer).is_loopback
+    except ValueError:
+        return False
+    return local and not FORWARDED & headers.keys()
