@@ -57,7 +57,9 @@ def checkpoint(age: timedelta) -> int:
 
 def client(cursor: str = "", **values: Any) -> SyncClient:
     values = {"user": UserFactory(), "user_agent": FIREFOX, "last_sync_at": timezone.now()} | values
-    made: SyncClient = SyncClient.objects.create(client=f"01890000-0000-7000-8000-{cursor[:1]:0>12}", cursor=cursor, **values)
+    made: SyncClient = SyncClient.objects.create(
+        client=f"01890000-0000-7000-8000-{cursor[:1]:0>12}", cursor=cursor, **values
+    )
     return made
 
 
