@@ -52,8 +52,9 @@ class UserForm(staff.VersionedForm, staff.UserChangeForm):
         now = rights_of(self.instance)
         if edits and cleaned.get("rights_seen") != now:
             self.add_error(None, "Somebody else changed this person's rights meanwhile. Look at them, then save again.")
-            self.data = self.data.copy()
-            self.data[self.add_prefix("rights_seen")] = now
+            data: Any = self.data.copy()  # type: ignore[attr-defined]
+            data[self.add_prefix("rights_seen")] = now
+            self.data = data
         return cleaned
 
 

@@ -18,9 +18,10 @@ EVERYWHERE = {
     "frame-ancestors": "'none'",
 }
 #: The admin's paint, django-unfold, makes functions of the expressions in its templates (Alpine.js), which takes
-#: 'unsafe-eval'. No script and no handler inside a page runs here either; but whoever could put an attribute `x-data`
-#: into one could have it evaluated, so what people wrote is always escaped there, and never marked safe.
-ADMIN = {**EVERYWHERE, "script-src": "'self' 'unsafe-eval'"}
+#: 'unsafe-eval', and sets attributes `style`. No script, no handler and no style sheet inside a page has an effect here
+#: either; but whoever could put an attribute `x-data` into one could have it evaluated, so what people wrote is always
+#: escaped there, and never marked safe.
+ADMIN = {**EVERYWHERE, "script-src": "'self' 'unsafe-eval'", "style-src": "'self'", "style-src-attr": "'unsafe-inline'"}
 
 HEADER = "Content-Security-Policy"
 

@@ -204,6 +204,7 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = True
+FORMAT_MODULE_PATH = ["claudia.formats"]  # short dates, 24 hours
 STATIC_URL = "/static/"
 STATIC_ROOT = env.text("STATIC_ROOT") or str(LOCAL_DIR / "static")
 

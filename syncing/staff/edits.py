@@ -178,7 +178,7 @@ class VersionedForm(forms.ModelForm):
 
     def _show_again(self, declaration: Declaration, version: int) -> None:
         """The form as it goes back to the person: on top of the present version, merged, with what they typed kept."""
-        data = self.data.copy()
+        data: Any = self.data.copy()  # type: ignore[attr-defined]
         data[self.add_prefix("base_version")] = str(version)
         disputed = {dispute.name for dispute in self.disputes}
         for name, column, type_ in self._declared(declaration):
@@ -197,7 +197,7 @@ class VersionedForm(forms.ModelForm):
         if type_ is ColumnType.JSON:
             data[bound.html_name] = values.exact_text(value)
         elif isinstance(widget, forms.MultiWidget):
-            for at, (part, one) in enumerate(zip(widget.widgets, widget.decompress(value), strict=True)):
+            for at, (part, one) in enumerate(zip(widget.widgets, widget.decompress(value) or (), strict=True)):
                 data[f"{bound.html_name}_{at}"] = part.format_value(one) or ""
         elif isinstance(widget, forms.CheckboxInput):
             data.pop(bound.html_name, None)

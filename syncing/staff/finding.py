@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery
@@ -81,16 +81,16 @@ class Findable:
     """A page whose rows are found by `find`. Search of what people wrote is for those who may read it."""
 
     #: Fields with a trigram index.
-    found_by_part: tuple[str, ...] = ()
+    found_by_part: ClassVar[tuple[str, ...]] = ()
     #: Fields with an index, whose whole value is typed.
-    found_exactly: tuple[str, ...] = ()
+    found_exactly: ClassVar[tuple[str, ...]] = ()
     #: Foreign keys, with an index each, by whose row's id rows are found too.
-    found_by_reference: tuple[str, ...] = ()
+    found_by_reference: ClassVar[tuple[str, ...]] = ()
     #: Whether the queryset's own search covers what people wrote.
-    search_is_personal = False
-    search_help_text = "Words, or an id"
+    search_is_personal: ClassVar[bool] = False
+    search_help_text: ClassVar[Any] = "Words, or an id"
     # Django's admin shows a search box if there are any; what they mean is `find`'s matter.
-    search_fields: Any = ("id",)
+    search_fields: ClassVar[Any] = ("id",)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

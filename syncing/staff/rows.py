@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import PermissionDenied
+from django.db import models
 from django.db.models import Model, QuerySet
+from django.forms import JSONField
+from django.forms.fields import InvalidJSONInput
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
@@ -21,15 +26,26 @@ from syncing.staff.edits import VersionedForm
 from syncing.staff.exports import Export, respond
 from syncing.staff.finding import Findable
 from syncing.staff.pages import StaffAdmin
+from syncing.staff.paint import TextWidget
 from syncing.staff.personal import personal_fields, reads_personal, record_reading
 from syncing.writers import declaration_of_model
 
 EXPORTS = ("csv", "json")
 
 
+class LegibleJSON(JSONField):
+    """JSON in lines, as people read it."""
+
+    def prepare_value(self, value: Any) -> Any:
+        if isinstance(value, InvalidJSONInput):
+            return value
+        return json.dumps(value, indent=2, ensure_ascii=False, cls=self.encoder)
+
+
 class TableAdmin(Findable, StaffAdmin):
     """A page of a table with many rows: filtered and found by index only, and exported."""
 
+    exports: ClassVar[bool] = True
     #: Columns of an export, if not the declaration's.
     export_columns: tuple[str, ...] = ()
     #: Parameters of the list beyond those of its filters: `session__id__exact`.
@@ -114,6 +130,10 @@ class SyncedAdmin(TableAdmin):
     """A page of a synced table."""
 
     form = VersionedForm
+    formfield_overrides: ClassVar[Any] = {
+        models.JSONField: {"form_class": LegibleJSON},
+        ArrayField: {"widget": TextWidget},
+    }
 
     def render_change_form(
         self,

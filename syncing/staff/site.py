@@ -31,7 +31,7 @@ class StaffSite(PaintedSite):
             "site_url": reverse("workspace"),
             "site_icon": static("claudia/mark.svg"),
             "site_favicons": [{"rel": "icon", "type": "image/svg+xml", "href": static("claudia/mark.svg")}],
-            "styles": [static("claudia/staff.css")],
+            "styles": [static("claudia/staff.css"), static("claudia/staff-rows.css")],
             "scripts": [],
             "show_history": True,
             "show_view_on_site": False,
