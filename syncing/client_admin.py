@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -38,8 +39,8 @@ class SyncClientAdmin(ReadOnlyAdmin):
     search_fields = ("client",)
     search_help_text = "The id of a client or of a user, or an e-mail address."
     ordering: ClassVar[Any] = ("-last_sync_at", "-id")
-    fields = ("installation", "client", "user", "user_agent", "connected_at", "last_sync_at", "cursor", "behind", "log")
-    readonly_fields = ("installation", "behind", "log")
+    fields = ("client", "user", "user_agent", "connected_at", "last_sync_at", "cursor", "behind", "log")
+    readonly_fields = ("behind", "log")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SyncClient]:
         """With `data_from` and `newest`, by which one sees how far behind a client is."""
@@ -79,7 +80,9 @@ class SyncClientAdmin(ReadOnlyAdmin):
             return "has nothing yet"
         if data_from is None or newest is None:
             return "reads everything anew"  # the log does not know its checkpoint
-        return "up to date" if data_from >= newest else timesince(data_from, newest)
+        if data_from >= newest:
+            return "up to date"
+        return timesince(data_from, newest) if newest - data_from >= timedelta(minutes=1) else "less than a minute"
 
     @admin.display(description="log")
     def log(self, client: SyncClient) -> SafeString:
@@ -92,7 +95,7 @@ class SyncCheckpointAdmin(ReadOnlyAdmin):
 
     icon = "flag"
     nothing_yet = "A server takes one whenever something was written."
-    list_display = ("id", "created_at", "under_way", "history", "log")
+    list_display = ("id", "taken", "under_way", "history", "log")
     fields = ("id", "created_at", "mark", "opens_mark", "snapshot", "under_way", "log")
     readonly_fields = ("under_way", "log")
     search_fields = ("id",)
@@ -108,6 +111,11 @@ class SyncCheckpointAdmin(ReadOnlyAdmin):
         if not re.fullmatch(r"[0-9]{1,18}", number, re.ASCII):
             return queryset.none(), False
         return queryset.filter(pk__lte=int(number)), False
+
+    @admin.display(description="taken (UTC)")
+    def taken(self, checkpoint: SyncCheckpoint) -> str:
+        """When, to the millisecond: there may be hundreds in a second."""
+        return f"{checkpoint.created_at:%Y-%m-%d %H:%M:%S.%f}"[:-3]
 
     @admin.display(description="transactions under way")
     def under_way(self, checkpoint: SyncCheckpoint) -> int:

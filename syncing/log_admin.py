@@ -41,13 +41,15 @@ class SyncEventAdmin(ReadOnlyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The log, or what of it was searched for."""
         self._admit(request)
-        form = SearchForm(request.GET)
+        query = request.GET.copy()
+        query.pop("before", None)
+        if "q" in query:  # how other pages ask for a row
+            query["row"] = query.pop("q")[-1]
+        form = SearchForm({**query.dict(), "before": request.GET.get("before", "")})
         found = searching.Found([])
         if form.is_valid():
             found = searching.find(form.search(), form.cleaned_data["before"])
-        asked = {name for name, value in request.GET.items() if value and name in form.fields and name != "before"}
-        query = request.GET.copy()
-        query.pop("before", None)
+        asked = {name for name, value in query.items() if value and name in form.fields}
         context = {
             "title": "Sync log",
             "form": form,

@@ -76,9 +76,14 @@ class Told:
         return reverse("admin:syncing_syncevent_change", args=[self.key])
 
     @property
+    def table_log(self) -> str:
+        """The address of what happened to the table's rows; empty for what is no synced table."""
+        return log_address(table=self.table) if self.table in declarations() else ""
+
+    @property
     def row_address(self) -> str:
         """Of the row's history."""
-        return row_address(self.table, self.row_id) if self.row_id else ""
+        return row_address(self.table, self.row_id) if self.row_id and self.table in declarations() else ""
 
 
 def log_address(**asked: object) -> str:

@@ -81,6 +81,7 @@ def test_it_is_filtered_by_each_thing_and_by_all_together(support: Client) -> No
     assert found(xid=str(xid)) == (2, 1)  # the test's own transaction
     assert found(xid="1") == (0, 0)
     assert found(row=str(his.pk)) == (0, 1 + 1)  # and the way to its history
+    assert found(q=str(his.pk)) == (0, 1 + 1)  # as other pages ask for it
     later = f"{timezone.now() + timedelta(hours=1):%Y-%m-%dT%H:%M}"
     assert found(until=later) == (2, 1)
     assert found(since=later) == (0, 0)
@@ -158,6 +159,11 @@ def test_a_reset_of_a_table_has_a_page_too(support: Client) -> None:
         cursor.execute("SELECT syncing.log_reset('memory')")
     event = SyncEvent.objects.filter(op="R").latest("id")
     assert "reset of memory" in words(page(support, f"{LOG}{event.pk}/change/"))
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT syncing.log_reset('of_the_engine')")
+    event = SyncEvent.objects.filter(op="R").latest("id")
+    assert "browsers hold nothing" in words(page(support, f"{LOG}{event.pk}/change/"))
+    assert "table=of_the_engine" not in page(support, LOG)
 
 
 @pytest.mark.parametrize(
