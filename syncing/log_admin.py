@@ -130,10 +130,13 @@ class SyncEventAdmin(ReadOnlyAdmin):
         """By number and row: there is no index by number alone (see `log_pages.key_of`)."""
         number, at, row_id = object_id.partition("@")
         try:
-            wanted = {"pk": int(number), **({"row_id": UUID(row_id)} if at else {"row_id__isnull": True})}
+            event, row = int(number), UUID(row_id) if at else None
         except ValueError:
             return None
-        return SyncEvent.objects.filter(**wanted).first() if wanted["pk"] < 2**63 else None
+        if event >= 2**63:
+            return None
+        found = SyncEvent.objects.filter(pk=event)
+        return (found.filter(row_id__isnull=True) if row is None else found.filter(row_id=row)).first()
 
     def _admit(self, request: HttpRequest) -> None:
         if not self.has_view_permission(request):

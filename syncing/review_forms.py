@@ -64,7 +64,8 @@ class DecisionForm(forms.Form):
         self.hidden = hidden
         self.fields["look"].initial = review.look
         if review.asks is not Asks.FIELDS:
-            choices = [(Choice.SERVER, "server"), *([] if review.moot else [(Choice.CLIENT, "client")])]
+            sides = (Choice.SERVER,) if review.moot else (Choice.SERVER, Choice.CLIENT)
+            choices = [(choice.value, choice.value) for choice in sides]
             self.fields[f"choice_{ROW}"] = forms.ChoiceField(choices=choices, error_messages=CHOOSE)
         for one in review.disputed:
             if allowed := self.choices_of(one):

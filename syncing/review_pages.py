@@ -65,9 +65,11 @@ def questions(form: DecisionForm, hidden: Collection[str]) -> list[Question]:
 def answers(review: Review, hidden: Collection[str]) -> list[Question]:
     """What was asked and chosen in a conflict that is decided."""
     chosen = review.conflict.choices or {}
-    return [
-        Question(one.column, (), chosen=chosen.get(one.column, ""), **_three(one, hidden)) for one in review.disputed
-    ]
+    told = []
+    for one in review.disputed:
+        base, server, client = _three(one, hidden)
+        told.append(Question(one.column, (), (), base, server, client, chosen=chosen.get(one.column, "")))
+    return told
 
 
 def _about_row(form: DecisionForm) -> Question:
@@ -87,18 +89,19 @@ def _about_column(form: DecisionForm, one: Disputed, hidden: Collection[str]) ->
     errors = [*(form[f"choice_{one.column}"].errors if choices else ())]
     editor = form[f"value_{one.column}"] if Choice.EDIT in choices else None
     fixed = form.review.asks is Asks.FIELDS and Choice.CLIENT not in choices
-    return Question(one.column, options, errors, editor=editor, same=one.same, fixed=fixed, **_three(one, hidden))
+    base, server, client = _three(one, hidden)
+    return Question(one.column, options, errors, base, server, client, editor=editor, same=one.same, fixed=fixed)
 
 
-def _three(one: Disputed, hidden: Collection[str]) -> dict[str, Shown | None]:
+def _three(one: Disputed, hidden: Collection[str]) -> tuple[Shown | None, Shown | None, Shown | None]:
     """The three values: the base as it is, the others by what they changed of it, as far as it is known."""
     if one.column in hidden:
         shown = presenting.value(one.column, one.type, HIDDEN)
-        return {"base": shown, "server": shown, "client": shown}
+        return shown, shown, shown
     base = None if one.base is UNKNOWN else presenting.value(one.column, one.type, one.base)
     server = _against(one, one.base, one.server)
     client = _against(one, one.server if one.base is UNKNOWN else one.base, one.client)
-    return {"base": base, "server": server, "client": client}
+    return base, server, client
 
 
 def _against(one: Disputed, before: Any, after: Any) -> Shown | None:
