@@ -2,6 +2,8 @@
 
 SHELL := /bin/sh
 PORT ?= 8000
+# How long `make soak` goes on.
+MINUTES ?= 10
 # The first Python that is new enough; else python3, whose refusal says what is missing.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && exit; done; echo python3)
@@ -10,7 +12,7 @@ ARGS ?=
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint format clean environment-run environment-test environment-bench
+.PHONY: help run test bench soak lint format clean environment-run environment-test environment-bench
 
 help: ## Show this list
 	@printf '\n  \033[1mClaudia\033[0m\n\n'
@@ -34,6 +36,9 @@ test: environment-test ## Run all tests: of the browser client in node, then all
 
 bench: environment-bench ## Measure everything beside its baseline, in about a quarter of an hour; draw docs/benchmarks/
 	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+soak: environment-test ## Try for MINUTES=10 to make the road out lose, double, tear or turn back anything; SEED=… repeats
+	@exec $(BIN)/python -m tests.nemesis.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(GIANT),--giant $(GIANT))
 
 lint: environment-test ## Check style, types, layers and templates
 	$(BIN)/ruff check .

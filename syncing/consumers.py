@@ -202,7 +202,11 @@ class SyncConsumer(AsyncConsumer):
         if self.connection:
             raise BadFrame("hello was said already.")
         began = time.monotonic()
-        identity = await identify(self.authenticator, self.headers, frame.token)
+        try:
+            identity = await identify(self.authenticator, self.headers, frame.token)
+        except Exception:
+            logger.warning("who speaks cannot be found out now", exc_info=True)
+            identity = CloseCode.TOO_SLOW  # the server is: without the database it knows nobody
         if isinstance(identity, CloseCode):
             self.link.close(identity)
             return

@@ -266,7 +266,11 @@ class Hub:
         for (shape, scope), some in changes.items():
             at = (len(parts),)
             parts.append(parts_of(shape, scope, some))
-            for connection in self.live.audience(shape, scope):
+            audience = self.live.audience(shape, scope)
+            if not told:  # most steps change one pair
+                told = dict.fromkeys(audience, at)
+                continue
+            for connection in audience:
                 told[connection] = told.get(connection, ()) + at
         shared: dict[tuple[int, ...], list[Packet]] = {}
         for connection, pairs in told.items():

@@ -8,7 +8,6 @@ what the later one sees and the earlier does not. Every boundary is a state that
 from __future__ import annotations
 
 import secrets
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -210,7 +209,11 @@ class Taken:
         if between is not None:
             seen = Checkpoint(0, "", between)
             rows = [row for row in rows if not covers(seen, int(row[12]))]
-        return cls(Counter((row[1], row[2]) for row in rows), [float(row[10]) for row in rows])
+        counts: dict[tuple[str, str], int] = {}
+        for row in rows:
+            what = (row[1], row[2])
+            counts[what] = counts.get(what, 0) + 1
+        return cls(counts, [float(row[10]) for row in rows])
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ KINDS: dict[Kind, type[Series]] = {Kind.COUNTER: Counter, Kind.GAUGE: Gauge, Kin
 #: Series in this process: of the server's own, and apart from them of what clients record. What comes beyond is
 #: counted together, in a series whose label `other` is 1.
 MOST_SERIES = 1000
-MOST_OF_CLIENTS = 200
+MOST_OF_CLIENTS = 100
 OTHER = "other"
 #: What only idles is written after so many seconds.
 IDLE_SECONDS = 600.0

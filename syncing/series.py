@@ -19,8 +19,8 @@ Labels = tuple[tuple[str, str], ...]
 #: Values that are kept as they came.
 FOLD_AT = 2048
 #: The last minute is looked at in pieces of so many seconds.
-PIECE = 5.0
-PIECES = 13
+PIECE = 10.0
+PIECES = 7
 
 
 @dataclass(frozen=True, slots=True)

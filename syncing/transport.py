@@ -37,6 +37,7 @@ HIGH_WATER = 256 * 1024
 WAITING_FRAMES = 4
 #: Pings of the WebSocket itself, from one client in a second.
 PINGS_PER_SECOND = 10.0
+OPEN = WebSocketProtocol.STATE_OPEN
 #: Of autobahn's protocol, which its factory has.
 OPTIONS = frozenset(WebSocketProtocol.CONFIG_ATTRS)
 #: How a socket ends of which nobody took leave (RFC 6455, section 7.4.1).
@@ -123,7 +124,7 @@ class ServerLink(Gate):
     @property
     def closed(self) -> bool:
         """Nothing goes out any more."""
-        return bool(self._protocol.state != WebSocketProtocol.STATE_OPEN)
+        return bool(self._protocol.state != OPEN)
 
     @property
     def sent(self) -> int:
@@ -136,12 +137,13 @@ class ServerLink(Gate):
 
     def write(self, frame: Packet) -> None:
         """Sends a text frame."""
-        if self._protocol.state != WebSocketProtocol.STATE_OPEN:
+        protocol = self._protocol
+        if protocol.state != OPEN:
             return
         data = frame.deflated if self.deflates else frame.framed
         self.frames += 1
         self.written += len(data)
-        transport = self._protocol.transport
+        transport = protocol.transport
         if self._send is not None and not transport.dataBuffer and not transport._tempDataLen:
             try:
                 taken = self._send(data)

@@ -1,0 +1,144 @@
+"""`make soak`: runs of many seeds under all faults, each larger than a test's, until the time is over or one fails.
+
+A seed chooses the faults, the servers and what everybody does; when they do it is the machine's. A seed that failed may
+need several runs to fail again: with --seed only that one is run, until the time is over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.acceptance.site import Site
+from tests.nemesis.campaign import Campaign, Fault
+from tests.nemesis.cluster import Cluster, cluster_like, migrated
+from tests.nemesis.faults import (
+    BreakNetwork,
+    HoldTransaction,
+    KillServer,
+    LoseConnections,
+    LosePokes,
+    StopPostgres,
+    StormOfPokes,
+)
+from tests.nemesis.giant import update_many
+from tests.nemesis.manners import MANNERS, OtherRole
+
+#: All faults; a seed takes some of them.
+FAULTS: list[Callable[[Cluster], Fault]] = [
+    lambda cluster: KillServer(),
+    lambda cluster: LoseConnections(),
+    StopPostgres,
+    lambda cluster: BreakNetwork(),
+    lambda cluster: LosePokes(),
+    lambda cluster: StormOfPokes(),
+    lambda cluster: HoldTransaction(),
+]
+
+
+def campaign_of(seed: int, cluster: Cluster, folder: Path) -> Campaign:
+    """What the seed chooses."""
+    draw = random.Random(seed)
+    faults = [make(cluster) for make in draw.sample(FAULTS, draw.choice([1, 2, 3]))]
+    if any(isinstance(fault, LosePokes) for fault in faults):
+        faults = [fault for fault in faults if not isinstance(fault, StormOfPokes)]
+    for fault in faults:
+        fault.strikes *= 2
+    with_manners = draw.random() < 0.3
+    return Campaign(
+        cluster.url,
+        folder,
+        seed,
+        faults=[*faults, *([OtherRole()] if with_manners else [])],
+        servers=draw.choice([1, 2, 2]),
+        writers=draw.choice([8, 12, 16]),
+        transactions=draw.choice([60, 100, 150]),
+        clients_wanted=draw.choice([4, 8, 12]),
+        manners=MANNERS if with_manners else ((),),
+        proxied=any(isinstance(fault, BreakNetwork) for fault in faults),
+    )
+
+
+async def run(seed: int, template: Path, folder: Path) -> list[str]:
+    """One run of a seed: its violations."""
+    began = time.monotonic()
+    with cluster_like(template) as cluster:
+        cluster.start()
+        campaign = campaign_of(seed, cluster, folder)
+        try:
+            violations = await campaign.fight()
+        except Exception as error:
+            violations = [f"the run itself failed: {type(error).__name__}: {error}"]
+    names = ", ".join(type(fault).__name__ for fault in campaign.faults)
+    size = f"{campaign.work.committed} transactions by {campaign.writers} writers, {campaign.steps} steps shown"
+    mark = "\033[31m✗\033[0m" if violations else "\033[32m✓\033[0m"
+    say(f"  {mark} seed {seed}: {size}, {time.monotonic() - began:.0f} s ({names}; {campaign.servers} servers)")
+    return violations
+
+
+async def giant(rows: int, template: Path, folder: Path) -> None:
+    """One UPDATE of so many rows."""
+    with cluster_like(template) as cluster:
+        cluster.start()
+        site = Site(cluster.url, folder)
+        try:
+            site.connect()
+            measured = await update_many(site, site.serve(), rows)
+        finally:
+            site.close()
+    say(f"  UPDATE of {rows} rows: the server grew by {measured.grown // 1024**2} MiB; others saw {measured.beside}")
+
+
+def say(text: str) -> None:
+    """A line for who waits."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """1 if something was wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, help="only this one, again and again")
+    parser.add_argument("--giant", type=int, metavar="ROWS", help="only one UPDATE of so many rows")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="claudia-soak-"))
+    try:
+        say("\nMaking a cluster …")
+        template = migrated(folder)
+        if options.giant:
+            asyncio.run(giant(options.giant, template, folder))
+            return 0
+        return loop(options, template, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def loop(options: argparse.Namespace, template: Path, folder: Path) -> int:
+    """Seed after seed until the time is over, or a violation is found."""
+    began, runs = time.monotonic(), 0
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1_000_000)
+    say(f"Soaking for {options.minutes:g} minutes from seed {seed} on.\n")
+    while (spent := time.monotonic() - began) < options.minutes * 60:
+        violations = asyncio.run(run(seed, template, folder / f"run{runs}"))
+        runs += 1
+        if violations:
+            say(f"\n{len(violations)} violations with seed {seed}:\n  " + "\n  ".join(violations[:20]))
+            say(f"\nAgain, until it fails:  make soak MINUTES=10 SEED={seed}")
+            return 1
+        if runs % 10 == 0:
+            say(f"  {spent / 60:.1f} of {options.minutes:g} minutes, {runs} runs without a violation")
+        seed += 0 if options.seed is not None else 1
+    say(f"\n{runs} runs without a violation.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
