@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
+from django.db.models import Q
 from django.http import HttpRequest
 
 from accounts import services, tokens
@@ -30,8 +31,7 @@ class UserAdmin(staff.SyncedAdmin, DjangoUserAdmin):
     change_password_form = staff.AdminPasswordChangeForm
     list_display = ("email", "name", "is_active", "is_staff", "last_active_at", "created_at")
     list_filter = (
-        ("is_active", staff.YesNoFilter),
-        ("is_staff", staff.YesNoFilter),
+        staff.options_filter("kind", {"inactive": Q(is_active=False), "staff": Q(is_staff=True)}),
         ("last_active_at", staff.PeriodFilter),
     )
     list_deferred = ("preferences",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.db.models import Q
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
@@ -24,7 +25,7 @@ class AgentAdmin(staff.SyncedAdmin):
     list_filter = (
         ("type", staff.ChoicesFilter),
         ("status", staff.ChoicesFilter),
-        ("is_public", staff.YesNoFilter),
+        staff.options_filter("kind", {"public": Q(is_public=True)}),
         ("project", staff.RowFilter),
         ("created_by", staff.RowFilter),
     )

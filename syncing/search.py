@@ -132,11 +132,13 @@ class SearchQuerySet(models.QuerySet[Row]):
 @contextmanager
 def session_settings(settings: dict[str, str], using: str) -> Iterator[None]:
     """Settings of the database for what is read inside; a transaction around it gets its own back."""
-    known = "SELECT name, current_setting(name) FROM unnest(%s::text[]) AS wanted(name)"
+    # The settings of an extension are known once it is loaded into the session, which its function does.
+    known = (
+        "SELECT name, current_setting(name) FROM unnest(%s::text[]) AS wanted(name)"
+        " WHERE word_similarity('', '') IS NOT NULL"
+    )
     write = "SELECT set_config(name, value, true) FROM unnest(%s::text[], %s::text[]) AS wanted(name, value)"
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
-        # The settings of an extension are known once it is loaded into the session.
-        cursor.execute("SELECT word_similarity('', '')")
         cursor.execute(known, [list(settings)])
         before = dict(cursor.fetchall())
         cursor.execute(write, [list(settings), list(settings.values())])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from syncing.staff.actions import row_action
 from syncing.staff.edits import VersionedForm
-from syncing.staff.filters import TextFilter
+from syncing.staff.filters import PeriodFilter, TextFilter, options_filter
 from syncing.staff.pages import KEPT_BY_DATABASE, ReadOnlyAdmin, StaffAdmin, mask
 from syncing.staff.paging import CappedPaginator
 from syncing.staff.paint import (
@@ -18,7 +18,6 @@ from syncing.staff.paint import (
     AdminUserCreationForm,
     ChoicesFilter,
     OptionsFilter,
-    PeriodFilter,
     RowFilter,
     StackedInline,
     TabularInline,
@@ -55,6 +54,7 @@ __all__ = [
     "YesNoFilter",
     "mask",
     "masked_columns",
+    "options_filter",
     "plot",
     "reads_personal",
     "record_reading",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -101,9 +101,10 @@ class VersionedForm(forms.ModelForm):
             self._lay_over(declaration, writer, base, row.sync_version)
 
     def _take_chosen(self, declaration: Declaration) -> None:
-        """The fields for which the person chose what the server has."""
-        for name, _, _ in self._declared(declaration):
-            if self.data.get(f"{TAKE}{self.add_prefix(name)}") == NOW:
+        """The fields for which the person chose what the server has, and those that look as it does."""
+        for name, _, type_ in self._declared(declaration):
+            chosen = self.data.get(f"{TAKE}{self.add_prefix(name)}") == NOW
+            if chosen or (type_ is ColumnType.TIMESTAMP and same_second(self.cleaned_data[name], self._current(name))):
                 self.cleaned_data[name] = self._current(name)
 
     def _lay_over(self, declaration: Declaration, writer: Writer, base: int, version: int) -> None:
@@ -115,7 +116,7 @@ class VersionedForm(forms.ModelForm):
         for name, column, type_ in self._declared(declaration):
             wanted = wire_value(type_, self.cleaned_data[name])
             known = since.before.get(column, remote[column]) if since.reached else remote[column]
-            if not values.same(type_, wanted, known):
+            if not as_shown(type_, wanted, known):
                 local[column] = wanted
                 names[column] = name
             elif not values.same(type_, known, remote[column]):
@@ -206,6 +207,18 @@ class VersionedForm(forms.ModelForm):
         else:
             shown = bound.field.prepare_value(value)
             data[bound.html_name] = "" if shown is None else str(shown)
+
+
+def same_second(one: datetime | None, other: datetime | None) -> bool:
+    """Whether a form would show both alike: it shows no fractions of a second."""
+    return one is not None and other is not None and one.replace(microsecond=0) == other.replace(microsecond=0)
+
+
+def as_shown(type_: ColumnType, wanted: Any, known: Any) -> bool:
+    """Whether the wire value that a form gave is the one that it showed."""
+    if type_ is ColumnType.TIMESTAMP and wanted is not None and known is not None:
+        return same_second(datetime.fromisoformat(wanted), datetime.fromisoformat(known))
+    return values.same(type_, wanted, known)
 
 
 def wire_value(type_: ColumnType, value: Any) -> Any:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from django.contrib.admin import AdminSite as PaintedSite
     from django.contrib.admin import BooleanFieldListFilter as YesNoFilter
     from django.contrib.admin import ChoicesFieldListFilter as ChoicesFilter
-    from django.contrib.admin import DateFieldListFilter as PeriodFilter
+    from django.contrib.admin import DateFieldListFilter as RangeFilter
     from django.contrib.admin import ModelAdmin as PaintedModelAdmin
     from django.contrib.admin import RelatedFieldListFilter as RowFilter
     from django.contrib.admin import SimpleListFilter as OptionsFilter
@@ -27,7 +27,7 @@ else:
     from unfold.contrib.filters.admin import BooleanRadioFilter as YesNoFilter
     from unfold.contrib.filters.admin import ChoicesDropdownFilter as ChoicesFilter
     from unfold.contrib.filters.admin import DropdownFilter as OptionsFilter
-    from unfold.contrib.filters.admin import RangeDateFilter as PeriodFilter
+    from unfold.contrib.filters.admin import RangeDateFilter as RangeFilter
     from unfold.contrib.filters.admin import TextFilter as TypedFilter
     from unfold.forms import AdminPasswordChangeForm, UserChangeForm
     from unfold.forms import UserCreationForm as AdminUserCreationForm
@@ -42,7 +42,7 @@ __all__ = [
     "OptionsFilter",
     "PaintedModelAdmin",
     "PaintedSite",
-    "PeriodFilter",
+    "RangeFilter",
     "RowFilter",
     "StackedInline",
     "TabularInline",

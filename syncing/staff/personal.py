@@ -20,9 +20,9 @@ MASK = "hidden"
 MOST_ROWS = 200
 #: Characters of what was searched for.
 MOST_QUERY = 500
-#: Entries are kept so long; each new one deletes some of those that are older.
+#: Entries are kept so long; one of so many new ones deletes those that are older.
 KEPT = timedelta(days=365)
-DELETED_AT_ONCE = 100
+CLEANED_EVERY = 50
 
 
 def reads_personal(request: HttpRequest) -> bool:
@@ -57,9 +57,7 @@ def record_reading(
     ids = list(row_ids)
     if not ids and rows == 0:
         return None
-    old = PersonalReading.objects.filter(created_at__lt=timezone.now() - KEPT).values("pk")[:DELETED_AT_ONCE]
-    PersonalReading.objects.filter(pk__in=list(old.values_list("pk", flat=True))).delete()
-    return PersonalReading.objects.create(
+    reading = PersonalReading.objects.create(
         user_id=request.user.pk,
         email=request.user.get_username(),
         table_name=table,
@@ -68,3 +66,13 @@ def record_reading(
         rows=rows if rows is not None or page == "export" else len(ids),
         query=request.GET.urlencode()[:MOST_QUERY],
     )
+    if reading.pk % CLEANED_EVERY == 0:
+        forget_old()
+    return reading
+
+
+def forget_old() -> None:
+    """Deletes some of the entries whose time is over, more than come in meanwhile."""
+    old = PersonalReading.objects.filter(created_at__lt=timezone.now() - KEPT).order_by("created_at")
+    ids = list(old.values_list("pk", flat=True)[: 2 * CLEANED_EVERY])
+    PersonalReading.objects.filter(pk__in=ids).delete()
