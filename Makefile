@@ -12,11 +12,11 @@ ARGS ?=
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench soak lint format clean environment-run environment-test environment-bench
+.PHONY: help run test bench soak screenshots lint format clean environment-run environment-test environment-bench
 
 help: ## Show this list
 	@printf '\n  \033[1mClaudia\033[0m\n\n'
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[36mmake %-8s\033[0m %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[36mmake %-11s\033[0m %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@printf '\n  PORT=8001 make run     another port\n  DATABASE_URL=…         a PostgreSQL (15 or newer) of yours instead of the embedded one\n'
 	@printf '  make test ARGS="-k sync"   only some tests\n\n'
 
@@ -36,6 +36,9 @@ test: environment-test ## Run all tests: of the browser client in node, then all
 
 bench: environment-bench ## Measure everything beside its baseline, in about a quarter of an hour; draw docs/benchmarks/
 	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+screenshots: environment-test ## Take the pictures of docs/admin.md anew, with Chromium
+	@$(BIN)/python -m tests.acceptance.screenshots
 
 soak: environment-test ## Try for MINUTES=10 to make the road out lose, double, tear or turn back anything; SEED=… repeats
 	@exec $(BIN)/python -m tests.nemesis.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(GIANT),--giant $(GIANT))

@@ -57,8 +57,8 @@ class SessionAdmin(staff.SyncedAdmin):
     )
     fieldsets = (
         (None, {"fields": ("title", "description", ("user", "project"), ("agent", "status"))}),
-        ("Time", {"fields": (("started_at", "ended_at"), ("duration", "last_activity_at"))}),
-        ("Totals", {"fields": (("total_messages", "total_tokens", "total_cost"),)}),
+        ("Time", {"fields": ("started_at", "ended_at", ("duration", "last_activity_at"))}),
+        ("Totals", {"fields": (("total_messages", "total_tokens"), "total_cost")}),
         ("Details", {"classes": ("collapse",), "fields": ("context", "metadata", "import_key")}),
         ("Sync", {"classes": ("collapse",), "fields": staff.KEPT_BY_DATABASE}),
     )

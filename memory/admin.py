@@ -66,7 +66,7 @@ class MemoryAdmin(staff.SyncedAdmin):
     allowed_lookups = ("session__id__exact",)
     readonly_fields = ("frequency", "last_accessed_at", "version", "previous_version", *staff.KEPT_BY_DATABASE)
     fieldsets = (
-        (None, {"fields": (("key", "type"), "summary", "content", "tags", ("importance", "expires_at"))}),
+        (None, {"fields": (("key", "type"), "summary", "content", "tags", "importance", "expires_at")}),
         ("Belongs to", {"fields": ("user", "project", "session")}),
         ("Use", {"fields": (("frequency", "last_accessed_at"), ("version", "previous_version"))}),
         ("Sync", {"classes": ("collapse",), "fields": staff.KEPT_BY_DATABASE}),

@@ -58,7 +58,7 @@ class ProjectAdmin(staff.SyncedAdmin):
     readonly_fields = ("secret_names", "total_sessions", *staff.KEPT_BY_DATABASE)
     fieldsets = (
         (None, {"fields": ("name", "description", "owner", ("status", "is_archived"), "total_sessions")}),
-        ("Code", {"fields": ("path", ("git_url", "git_branch"), ("version", "last_build_at"), "settings")}),
+        ("Code", {"fields": ("path", ("git_url", "git_branch"), "version", "last_build_at", "settings")}),
         ("Secret values", {"fields": ("secret_names", "secret_values")}),
         ("Sync", {"classes": ("collapse",), "fields": staff.KEPT_BY_DATABASE}),
     )

@@ -16,4 +16,5 @@ class SyncingConfig(AppConfig):
         autodiscover_modules("sync")
         import_module("syncing.checks")
         import_module("syncing.measuring")
+        import_module("syncing.alerts").connect()
         import_module("syncing.notices").connect()

@@ -38,27 +38,29 @@ async def recognise_cluster(database: Database) -> None:
 async def still_there(database: Database, position: Checkpoint) -> bool:
     """Whether the checkpoint is part of the database's history."""
     newest = await one_row(database, log.NEWEST)
-    kept = await one_row(database, log.AT, position.id)
+    kept = await one_row(database, log.AT, number=position.id)
     return bool(newest and kept and newest[0] >= position.id and kept[1] == position.mark)
 
 
 async def terminate_frozen(database: Database, seconds: float) -> None:
     """Ends the backend that has held the checkpoint lock for longer than that.
 
-    Over a Unix socket no timeout frees the lock of a reader that was frozen while a result was sent to it.
+    Over a Unix socket no timeout frees the lock of a reader that was frozen while a result was sent to it. One whose
+    transaction begins in the future has held it since before the clock went back.
     """
     holder = await one_row(
         database,
         "SELECT l.pid, pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
         " WHERE l.locktype = 'advisory' AND l.classid = 'public.sync_checkpoints'::regclass::oid AND l.objid = 2"
-        " AND l.granted AND a.xact_start < clock_timestamp() - make_interval(secs => %s)",
+        " AND l.granted"
+        " AND NOT a.xact_start BETWEEN clock_timestamp() - make_interval(secs => %s) AND clock_timestamp()",
         seconds,
     )
     if holder:
         logger.warning("feed: terminated backend %s, which held the checkpoint lock for too long", holder[0])
 
 
-async def one_row(database: Database, sql: str, *values: object) -> tuple[Any, ...]:
-    """The first row of a query; empty if there is none."""
-    cursor = await database.execute(sql, values or None)
+async def one_row(database: Database, sql: str, *values: object, **named: object) -> tuple[Any, ...]:
+    """The first row of a query, its parameters by position or by name; empty if there is none."""
+    cursor = await database.execute(sql, values or named or None)
     return await cursor.fetchone() or ()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import psycopg
 
 from syncing.issues import RELIEF, Issue, Thresholds
 
+DATA = "PostgreSQL's data"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -38,7 +40,13 @@ class Disk:
 def spool_disk() -> Disk:
     """Where rows wait for slow clients, and uploads for their end."""
     usage = shutil.disk_usage(tempfile.gettempdir())
-    return Disk("temporary files", usage.free, usage.total)
+    return Disk(f"temporary files on {socket.gethostname()}", usage.free, usage.total)
+
+
+def disks_here(database: psycopg.Connection[Any]) -> list[Disk]:
+    """All that this process can look at."""
+    data = data_disk(database)
+    return [spool_disk(), *([data] if data else [])]
 
 
 def data_disk(database: psycopg.Connection[Any]) -> Disk | None:
@@ -55,7 +63,7 @@ def data_disk(database: psycopg.Connection[Any]) -> Disk | None:
     if directory is None or not _is_cluster(directory):
         return None
     usage = shutil.disk_usage(directory)
-    return Disk("PostgreSQL's data", usage.free, usage.total)
+    return Disk(DATA, usage.free, usage.total)
 
 
 def _is_cluster(directory: Path) -> bool:
@@ -71,7 +79,7 @@ def fullness(disk: Disk, thresholds: Thresholds) -> Iterator[Issue]:
     load = least / disk.free_percent if disk.free_percent else float("inf")
     if load >= RELIEF:
         yield Issue(
-            "disk", "database" if disk.what != "temporary files" else "sync", "critical" if load > 3 else "warning",
+            "disk", "database" if disk.what == DATA else "sync", "critical" if load > 3 else "warning",
             f"The disk of {disk.what} is nearly full: {disk.free_percent:.1f} % ({disk.free / 2**30:.1f} GiB) free.",
             "Make room: prune the log, look at WAL that a slot or an archive command keeps, enlarge the disk.",
             subject=disk.what, load=load,

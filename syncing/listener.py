@@ -65,7 +65,7 @@ class Feed:
         self.batch_size = batch_size
         self.position: Checkpoint | None = None
         self.alive_at = 0.0
-        self.asleep = False
+        self.sleeps = False
         self._start = ""  # a snapshot since whose predecessor nothing was logged: where the next batch begins
         self._seen = ""  # the database's snapshot at the last look
         self._newest = 0  # the newest checkpoint at that time
@@ -146,11 +146,11 @@ class Feed:
 
     async def _follow(self) -> None:
         while True:
-            self.asleep = False
+            self.sleeps = False
             await self._walk_hot()
             if await self._walk_idle():
                 # Nothing is held and nothing asked until a poke, a wake or the slow poll finds something.
-                self.asleep = True
+                self.sleeps = True
                 await self._sleep(self.poll_seconds or None)
                 while not await self._advance():
                     await self._sleep(self.poll_seconds or None)

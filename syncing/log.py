@@ -104,19 +104,27 @@ NEWEST = """
         extract(epoch FROM clock_timestamp() - created_at)::float8
     FROM public.sync_checkpoints ORDER BY id DESC LIMIT 1
 """
-#: The checkpoint from which a cursor goes on: itself, or the one before if it was thinned.
-AT = "SELECT id, mark, snapshot::text FROM public.sync_checkpoints WHERE id <= %s ORDER BY id DESC LIMIT 1"
+#: The checkpoint from which a cursor goes on: itself, or the one before if it was thinned. A number between the last of
+#: a mark, which is never thinned, and the next one's first was never of this history: a promoted standby, and a server
+#: that crashed, leap over up to 32 numbers of a sequence, those of a lost tail among them.
+AT = """
+    SELECT kept.id, kept.mark, kept.snapshot::text
+    FROM (SELECT %(number)s::bigint AS number) AS wanted, LATERAL (
+        SELECT * FROM public.sync_checkpoints WHERE id <= number ORDER BY id DESC LIMIT 1) AS kept
+    WHERE kept.id = number
+        OR (SELECT NOT opens_mark FROM public.sync_checkpoints WHERE id > number ORDER BY id LIMIT 1)
+"""
 
-# Old checkpoints become sparse: one in ten seconds after a minute. The first of a mark always stays, since a cursor is
-# judged by the mark of the newest kept checkpoint before it; so does the newest, however old: without it the feed
-# would take its own position for one that was rolled back.
+# Old checkpoints become sparse: one in ten seconds after a minute. The first and the last of a mark always stay, since
+# by them a cursor is judged; so does the newest, however old: without it the feed would take its own position for one
+# that was rolled back.
 THIN = """
     DELETE FROM public.sync_checkpoints WHERE id IN (
         SELECT id FROM (
-            SELECT id, opens_mark,
+            SELECT id, opens_mark, created_at, lead(opens_mark) OVER (ORDER BY id) AS ends_mark,
                 row_number() OVER (PARTITION BY date_bin('10 s', created_at, 'epoch') ORDER BY id) AS nth
-            FROM public.sync_checkpoints WHERE created_at < clock_timestamp() - interval '1 minute') AS old
-        WHERE nth > 1 AND NOT opens_mark AND id < (SELECT max(id) FROM public.sync_checkpoints))
+            FROM public.sync_checkpoints) AS kept
+        WHERE created_at < clock_timestamp() - interval '1 minute' AND nth > 1 AND NOT opens_mark AND NOT ends_mark)
 """
 
 
@@ -198,7 +206,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Entries of the log. counts: by table and operation. written_at: when, in epoch seconds; none if they are many."""
+    """Entries of the log. counts: by table and operation. written_at: of rows, epoch seconds; none of many."""
 
     counts: Mapping[tuple[str, str], int]
     written_at: Sequence[float] = ()
@@ -213,7 +221,7 @@ class Taken:
         for row in rows:
             what = (row[1], row[2])
             counts[what] = counts.get(what, 0) + 1
-        return cls(counts, [float(row[10]) for row in rows])
+        return cls(counts, [float(row[10]) for row in rows if row[2] != "R"])
 
 
 @dataclass(frozen=True, slots=True)

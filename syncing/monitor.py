@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -26,6 +26,7 @@ from django.conf import settings
 from syncing import disks, obstacles
 from syncing.broadcast import Broadcast, Subscription
 from syncing.databases import brief_connection
+from syncing.disks import Disk
 from syncing.heartbeats import Process, call_the_roll, online
 from syncing.issues import RELIEF, Health, Issue, Thresholds
 from syncing.latency import Latency, merged
@@ -41,6 +42,8 @@ __all__ = [
 
 Database = psycopg.Connection[Any]
 
+#: A process that is so young may still be finding its place in the log.
+STARTING = timedelta(seconds=10)
 LAST_SYNC = "SELECT max(created_at) FROM (SELECT created_at FROM public.sync_checkpoints ORDER BY id DESC LIMIT 1) AS c"
 
 
@@ -101,7 +104,7 @@ def observe() -> tuple[Status, list[Issue]]:
     """The status, and all issues that were found, also those from 0.8 of a threshold on (for alerts)."""
     checked_at = datetime.now(UTC)
     limits = thresholds()
-    issues = list(disks.fullness(disks.spool_disk(), limits))
+    issues: list[Issue] = []
     known: dict[str, Any] = {}
     try:
         with brief_connection() as database:
@@ -109,9 +112,9 @@ def observe() -> tuple[Status, list[Issue]]:
             found = obstacles.find(database, limits)
             # What the database lacks cannot be looked at: that is told once.
             issues.extend(behind + [issue for issue in found if not (behind and issue.code == "unchecked")])
-            if disk := disks.data_disk(database):
-                issues.extend(disks.fullness(disk, limits))
             known = _known(database)
+            for disk in _disks(database, known["processes"]):
+                issues.extend(disks.fullness(disk, limits))
             issues.extend(of_processes(known["processes"], known["latency"], limits))
     except psycopg.errors.UndefinedTable:
         pass  # not migrated: that was found
@@ -148,6 +151,14 @@ def _known(database: Database) -> dict[str, Any]:
         "lag_seconds": max((figures.get("lag_seconds", 0.0) for figures in told), default=0.0),
         "processes": tuple(processes),
     }
+
+
+def _disks(database: Database, processes: Iterable[Process]) -> Iterable[Disk]:
+    """Each once: those that server processes tell of, and what can be seen from here."""
+    told = [Disk(**disk) for process in processes if process.answered for disk in process.figures.get("disks", [])]
+    # A command's own temporary files are nobody's concern.
+    data = disks.data_disk(database)
+    return {disk.what: disk for disk in [*told, *([data] if data else [])]}.values()
 
 
 def of_processes(processes: Iterable[Process], latency: Latency | None, limits: Thresholds) -> Iterator[Issue]:
@@ -195,8 +206,9 @@ def _silent(process: Process) -> Issue:
         if process.connected
         else "See whether the process runs, and its log; one that ended without a word is forgotten after 10 minutes."
     )
+    starting = datetime.now(UTC) - process.started_at < STARTING
     return Issue(
-        "feed_silent", "sync", "critical",
+        "feed_silent", "sync", "warning" if starting else "critical",
         f"The feed of {process.name} has not answered a heartbeat{since}; {how}.", advice, subject=str(process.id),
     )  # fmt: skip
 

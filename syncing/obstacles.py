@@ -75,6 +75,7 @@ CONNECTIONS = """
 AGE = "SELECT age(datfrozenxid)::float8 FROM pg_database WHERE datname = current_database()"
 BETWEEN = log.BETWEEN.format(columns="e.id", start=log.START, end="pg_current_snapshot()")
 PENDING = f"SELECT count(*) FROM ({BETWEEN} LIMIT {MOST_PENDING}) AS e WHERE true"
+DIFFERED = "SELECT message FROM public.sync_alerts WHERE code = 'canary_differed'"
 OPEN_CONFLICTS = "SELECT count(*) FROM public.sync_conflicts WHERE status = 'open'"
 
 
@@ -206,8 +207,23 @@ def backlog(database: Database, thresholds: Thresholds) -> Iterator[Issue]:
         )  # fmt: skip
 
 
+def differences(database: Database, _: Thresholds) -> Iterator[Issue]:
+    """What a canary found and none has found gone since; see `canaries`."""
+    for (message,) in rows(database, DIFFERED):
+        yield differed(message)
+
+
+def differed(message: str) -> Issue:
+    """That clients are told something else than the database has. The message begins with the table and a colon."""
+    return Issue(
+        "canary_differed", "sync", "critical", message,
+        "The log names rows. Restart the server processes: clients come back and compare; and report it.",
+        subject=message.partition(":")[0],
+    )  # fmt: skip
+
+
 CHECKS: tuple[Check, ...] = (
-    writable, old_transaction, frozen_reader, missing_partition, uncaptured, exhausted, backlog,
+    writable, old_transaction, frozen_reader, missing_partition, uncaptured, exhausted, backlog, differences,
 )  # fmt: skip
 
 

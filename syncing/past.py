@@ -76,7 +76,7 @@ class PastReader:
 
     def _at(self, number: int) -> Checkpoint | None:
         with self._pool.connection() as connection:
-            row = connection.execute(log.AT, [number]).fetchone()
+            row = connection.execute(log.AT, {"number": number}).fetchone()
         return Checkpoint.of_row(row) if row else None
 
     def _between(self, start: Checkpoint, end: Checkpoint) -> Past | None:

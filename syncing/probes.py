@@ -129,7 +129,7 @@ async def readiness() -> Readiness:
 
 def _ask_database() -> tuple[list[Issue], int | None]:
     limits = monitor.thresholds()
-    found = list(disks.fullness(disks.spool_disk(), limits))
+    found: list[Issue] = []
     xid = None
     with brief_connection() as database:
         missing = list(missing_migrations(database))
@@ -137,7 +137,7 @@ def _ask_database() -> tuple[list[Issue], int | None]:
             return missing, None
         for check in (obstacles.writable, obstacles.uncaptured, obstacles.missing_partition):
             found.extend(check(database, limits))
-        if disk := disks.data_disk(database):
+        for disk in disks.disks_here(database):
             found.extend(disks.fullness(disk, limits))
         if settings.SYNC_ENABLED and not any(issue.code == "read_only" for issue in found):
             xid, _ = send(database)

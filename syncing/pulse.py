@@ -13,13 +13,14 @@ import os
 import socket
 import time
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
 from syncing.alerts import Alerts
 from syncing.databases import brief_connection
+from syncing.disks import disks_here
 from syncing.heartbeats import CHANNEL, TABLE
 from syncing.identity import uuid7
 from syncing.latency import LATELY, told
@@ -125,7 +126,7 @@ class Pulse:
     @property
     def feed_sleeps(self) -> bool:
         """Whether the feed waits for pokes: nothing is new, and no transaction that has written is open."""
-        return self._hub.feed.asleep
+        return self._hub.feed.sleeps
 
     async def _answer(self) -> None:
         try:
@@ -138,12 +139,12 @@ class Pulse:
     async def _write(self, snapshot: str) -> None:
         if not self._here:
             return
-        values = {
+        values: dict[str, Any] = {
             "id": self.id, "host": socket.gethostname(), "pid": os.getpid(), "backend": self._hub.feed.backend,
-            "started": self._started, "snapshot": snapshot, "figures": json.dumps(self.figures()),
+            "started": self._started, "snapshot": snapshot, "figures": self.figures(),
         }  # fmt: skip
         try:
-            await asyncio.to_thread(_execute, ANSWER, values)
+            await asyncio.to_thread(_answer, values)
         except psycopg.Error as error:
             logger.warning("a heartbeat could not be answered: %s", type(error).__name__)
 
@@ -156,6 +157,12 @@ def changes_per_second() -> dict[str, float]:
             labels = dict(total.key.labels)
             found[labels["table"]] += metrics.counter("changes", **labels).last(LATELY)
     return {table: round(number / LATELY, 3) for table, number in found.items() if number}
+
+
+def _answer(values: dict[str, Any]) -> None:
+    with brief_connection() as database:
+        told = [asdict(disk) for disk in disks_here(database)]
+        database.execute(ANSWER, values | {"figures": json.dumps(values["figures"] | {"disks": told})})
 
 
 def _execute(sql: str, values: Any) -> None:

@@ -111,13 +111,13 @@ class Watch:
         try:
             people = await asyncio.to_thread(_people, users)
         except psycopg.Error as error:
-            # Nobody is taken for staff of whom that is not known now.
+            # Staff are to hear that the database is gone: who was a moment ago, is.
             logger.info("who watches could not be asked about: %s", type(error).__name__)
-            people = {}
+            people = {one.connection.user: (one.staff, 0) for one in self._watchers.values()}
         watchers = list(self._watchers.values())
         for watcher in watchers:
             was_staff = watcher.staff
-            watcher.staff, conflicts = people.get(watcher.connection.user, (was_staff and not people, 0))
+            watcher.staff, conflicts = people.get(watcher.connection.user, (False, 0))
             if not watcher.staff:
                 watcher.connection.write(Packet(encode(self._own(watcher, conflicts))))
             elif not was_staff and self._latest:

@@ -51,6 +51,7 @@ class Replica:
         self.errors: list[dict[str, Any]] = []
         self.steps = 0
         self.versions: dict[tuple[str, str], int] = {}
+        self._changed: dict[tuple[str, str, str], int] = {}  # in the step that is being applied: the last version
         self.checks = 0
         self._noted: dict[str, Checked] = {}
         self._open: list[dict[str, Any]] = []
@@ -105,6 +106,8 @@ class Replica:
         held.types = frame["columns"]
         held.staging, held.ready = True, False
         held.n = 0
+        # What it holds may be of a history that was rolled back; then versions are given again.
+        self.versions = {key: version for key, version in self.versions.items() if key[0] != frame["shape"]}
 
     def _snapshot(self, frame: dict[str, Any]) -> None:
         held = self.shapes.get(frame["shape"])
@@ -145,8 +148,21 @@ class Replica:
             if part["scope"] not in self.scopes:
                 raise ProtocolViolation(f"a part of a scope that is not held: {part['scope']}")
             self._apply_part(part)
+        self._judge_versions()
         self.cursor = cursor
         self.steps += 1
+
+    def _judge_versions(self) -> None:
+        """By what is shown after the step: a gained scope may bring a row as it was, and its `leave`, in one step."""
+        for handle, scope, row_id in self._changed:
+            row = self.shapes[handle].shown.get((scope, row_id))
+            if row is None:
+                continue
+            seen = self.versions.get((handle, row_id), 0)
+            if row["sync_version"] < seen:
+                raise ProtocolViolation(f"row {row_id} went back from version {seen} to {row['sync_version']}")
+            self.versions[handle, row_id] = row["sync_version"]
+        self._changed.clear()
 
     def _drop(self, scope: str) -> None:
         for held in self.shapes.values():
@@ -173,10 +189,10 @@ class Replica:
     def _apply_change(self, held: Held, scope: str, handle: str, change: dict[str, Any]) -> None:
         key = (scope, change["id"])
         if change["op"] in ("insert", "update"):
-            seen = self.versions.get((handle, change["id"]), 0)
-            if change["v"] < seen:
-                raise ProtocolViolation(f"row {change['id']} went back from version {seen} to {change['v']}")
-            self.versions[handle, change["id"]] = change["v"]
+            earlier = self._changed.get((handle, *key), 0)
+            if change["v"] < earlier:
+                raise ProtocolViolation(f"version {change['v']} of row {change['id']} after {earlier} in one step")
+            self._changed[handle, *key] = change["v"]
         match change["op"]:
             case "insert":
                 held.shown[key] = change["row"]

@@ -26,7 +26,7 @@ from syncing.writers import Writer, declaration_of_model, wire_row
 
 #: The parameter by which a person takes the server's value of a field: `take-summary=now`.
 TAKE, NOW = "take-", "now"
-STALE = "Somebody else changed this meanwhile. Choose below, or edit it further; then save again."
+STALE = "Somebody else changed this meanwhile. Choose above, or edit it here; then save again."
 
 
 class BaseVersionField(forms.IntegerField):

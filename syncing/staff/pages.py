@@ -84,10 +84,7 @@ class StaffAdmin(PaintedModelAdmin):
         return bool(shown) and reads_personal(request)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        found = request.GET.copy()
-        found.pop("p", None)  # a page of the list; a file has all
-        context = {"export_query": f"?{found.urlencode()}" if found else "", **(extra_context or {})}
-        response: Any = super().changelist_view(request, context)
+        response: Any = super().changelist_view(request, extra_context)
         changelist = getattr(response, "context_data", {}).get("cl") if hasattr(response, "context_data") else None
         if changelist is not None and self.shows_personal(request):
             ids = [row.pk for row in changelist.result_list]

@@ -45,7 +45,6 @@ class LegibleJSON(JSONField):
 class TableAdmin(Findable, StaffAdmin):
     """A page of a table with many rows: filtered and found by index only, and exported."""
 
-    exports: ClassVar[bool] = True
     #: Columns of an export, if not the declaration's.
     export_columns: tuple[str, ...] = ()
     #: Parameters of the list beyond those of its filters: `session__id__exact`.
@@ -77,6 +76,15 @@ class TableAdmin(Findable, StaffAdmin):
             path("export/<str:kind>/", self.admin_site.admin_view(self.export_view), name=name),
             *super().get_urls(),
         ]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """With the addresses of the list as files."""
+        found = request.GET.copy()
+        found.pop("p", None)  # a page of the list; a file has all
+        options = self.model._meta
+        name = f"admin:{options.app_label}_{options.model_name}_export"
+        urls = {f"export_{kind}_url": f"{reverse(name, args=[kind])}?{found.urlencode()}" for kind in EXPORTS}
+        return super().changelist_view(request, {**urls, **(extra_context or {})})
 
     def export_view(self, request: HttpRequest, kind: str) -> Any:
         """All rows that the list with the same parameters finds."""

@@ -18,12 +18,14 @@ PATIENCE = 20.0
 
 @contextmanager
 def measured_site(server_url: str, folder: Path) -> Iterator[Site]:
-    """A new database; its first server has migrated it."""
+    """A new database; its first server has migrated it, and follows the log."""
     name, url = make_database(server_url)
     site = Site(url, folder)
     try:
         site.serve(SYNC_METRICS_SECONDS="1")
         site.connect()
+        # What is written from now on is in the log after the first checkpoint.
+        eventually(lambda: site.sql("SELECT id FROM sync_checkpoints"), "the server follows the log")
         yield site
     finally:
         site.close()

@@ -98,7 +98,8 @@ class ServerProcess:
 
     def complaints(self) -> list[str]:
         """What it logged as an error, so far."""
-        return [line for line in self.output if " ERROR " in line or line.startswith("Traceback")]
+        marks = (" ERROR ", '"level": "ERROR"')
+        return [line for line in self.output if any(mark in line for mark in marks) or line.startswith("Traceback")]
 
 
 @dataclass(frozen=True)

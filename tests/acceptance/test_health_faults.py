@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 
 import psycopg
@@ -60,9 +61,11 @@ async def test_a_feed_that_is_stuck_is_offline_whatever_else_answers(place: Site
         await statuses(one)
         (backend,) = feeds(place)
         with frozen(backend):
-            frame = await shows(one, lambda frame: not frame["online"], "the server is offline")
+            # A warning at first, while the process is young.
+            frame = await shows(
+                one, lambda frame: frame["health"]["status"] == "critical" and not frame["online"], "it is offline"
+            )
             assert "feed_silent" in found_in(frame)
-            assert frame["health"]["status"] == "critical"
             assert f"its backend {backend} is connected" in " ".join(frame["health"]["issues"])
             status, body, _ = get(place.servers[0], "/readyz")
             assert (status, '"feed_silent"' in body, '"ready":false' in body) == (503, True, True)
@@ -137,10 +140,9 @@ def test_a_disk_that_is_nearly_full_is_told(place: Site) -> None:
     assert code in (1, 2)
     assert codes(report) == {"disk"}
     subjects = {issue["subject"] for issue in report["issues"]}
-    assert "temporary files" in subjects
+    spools = f"temporary files on {socket.gethostname()}"
     # The test database lies on this machine, unless TEST_DATABASE_URL leads elsewhere.
-    if not os.environ.get("TEST_DATABASE_URL"):
-        assert subjects == {"temporary files", "PostgreSQL's data"}
+    assert subjects == {spools} | (set() if os.environ.get("TEST_DATABASE_URL") else {"PostgreSQL's data"})
 
 
 def test_a_server_that_is_nearly_out_of_disk_is_not_ready(place: Site) -> None:
@@ -193,8 +195,10 @@ def test_a_process_that_hangs_is_missed(place: Site) -> None:
     until(lambda: get(other, "/readyz")[0] == 200, "the other server is ready")
     with frozen(other.process.pid):
         code, report = healthcheck(place.servers[0])
-        assert (code, codes(report)) == (2, {"feed_silent"})
-        assert f"process {other.process.pid} on " in report["issues"][0]["message"]
+        # Frozen while it held the gate, it also kept the other from being woken, for a moment: that is told, too.
+        assert code in (1, 2)  # a warning while the process is young
+        assert codes(report) - {"road_slow", "gate_frozen"} == {"feed_silent"}
+        assert any(f"process {other.process.pid} on " in issue["message"] for issue in report["issues"])
     until(lambda: healthcheck(place.servers[0])[0] == 0, "it answers again")
     # One that ends in good order says so.
     other.stop()

@@ -252,18 +252,6 @@ async def test_a_row_enters_and_leaves_a_shape_as_it_changes(server: ServerProce
         assert changes[ops.index("leave")] == {"op": "leave", "id": memory}
 
 
-LATER = {
-    "watch": {"topic": "status"},
-    "metric": {"name": "api_response_time", "value": 150, "unit": "ms"},
-}
-
-
-@pytest.mark.parametrize("type_", LATER)
-async def test_what_is_to_come_is_unavailable(server: ServerProcess, cast: Cast, type_: str) -> None:
-    async with client(server, cast.alice) as one:
-        assert (await one.refused(type_, **LATER[type_]))["code"] == "unavailable"
-
-
 async def test_a_frame_with_a_member_of_the_wrong_type_is_an_error_and_no_end(
     server: ServerProcess, cast: Cast
 ) -> None:

@@ -51,12 +51,16 @@ async def checkpoint(
 
 
 async def lineage(database: Database) -> Checkpoint:
-    """Checkpoints 10 to 15 of one mark and 16 and 17 of another, 12 and 13 thinned; gives the newest."""
+    """Checkpoints 10 to 15 of one mark and 18 to 20 of another, 12, 13 and 19 thinned, 16 and 17 never there.
+
+    Gives the newest.
+    """
     for number in range(10, 16):
         await checkpoint(database, number, MINE, opens=number == 10)
-    await checkpoint(database, 16, THEIRS, opens=True)
-    newest = await checkpoint(database, 17, THEIRS)
-    await database.execute("DELETE FROM sync_checkpoints WHERE id IN (12, 13)")
+    await checkpoint(database, 18, THEIRS, opens=True)
+    await checkpoint(database, 19, THEIRS)
+    newest = await checkpoint(database, 20, THEIRS)
+    await database.execute("DELETE FROM sync_checkpoints WHERE id IN (12, 13, 19)")
     return newest
 
 
@@ -64,12 +68,14 @@ async def lineage(database: Database) -> Checkpoint:
     ("cursor", "goes_on_from"),
     [
         pytest.param(Cursor(11, MINE), 11, id="a kept checkpoint"),
-        pytest.param(Cursor(17, THEIRS), 17, id="the newest"),
+        pytest.param(Cursor(20, THEIRS), 20, id="the newest"),
         pytest.param(Cursor(13, MINE), 11, id="a thinned one, from the one before"),
         pytest.param(Cursor(15, MINE), 15, id="the last of its mark"),
-        pytest.param(Cursor(16, THEIRS), 16, id="the first of its mark"),
-        pytest.param(Cursor(18, THEIRS), None, id="from the future"),
-        pytest.param(Cursor(16, MINE), None, id="of a history that was rolled back"),
+        pytest.param(Cursor(18, THEIRS), 18, id="the first of its mark"),
+        pytest.param(Cursor(19, THEIRS), 18, id="a thinned one, from the first of its mark"),
+        pytest.param(Cursor(21, THEIRS), None, id="from the future"),
+        pytest.param(Cursor(18, MINE), None, id="of a history that was rolled back"),
+        pytest.param(Cursor(16, MINE), None, id="of a tail that was lost where numbers are leapt over"),
         pytest.param(Cursor(15, THEIRS), None, id="of a mark that began later"),
         pytest.param(Cursor(12, FOREIGN), None, id="thinned, with a mark that was never here"),
         pytest.param(Cursor(9, MINE), None, id="pruned"),
@@ -113,7 +119,7 @@ async def test_a_past_that_was_pruned_or_is_too_large_is_not_told(database: Data
     assert await reader.between(start, end) is None
 
 
-async def test_thinning_keeps_one_in_ten_seconds_the_first_of_each_mark_and_the_newest(
+async def test_thinning_keeps_one_in_ten_seconds_the_first_and_last_of_each_mark_and_the_newest(
     database: Database, reader: PastReader
 ) -> None:
     seconds = {10: 0, 11: 3, 12: 9, 13: 10, 14: 11, 15: 12, 16: 13, 17: 21, 18: 22, 19: 23}
@@ -123,7 +129,7 @@ async def test_thinning_keeps_one_in_ten_seconds_the_first_of_each_mark_and_the_
         await checkpoint(database, number, mark, opens=number in (10, 15), at=at)
     await reader.thin()
     kept = await database.execute("SELECT id FROM sync_checkpoints ORDER BY id")
-    assert [number for (number,) in await kept.fetchall()] == [10, 13, 15, 17, 19]
+    assert [number for (number,) in await kept.fetchall()] == [10, 13, 14, 15, 17, 19]
 
 
 async def test_thinning_leaves_the_last_minute_alone(database: Database, reader: PastReader) -> None:

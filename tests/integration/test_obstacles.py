@@ -11,10 +11,12 @@ import psycopg
 import pytest
 
 from syncing import obstacles
+from syncing.alerts import Alert
 from syncing.databases import brief_connection, conninfo
 from syncing.disks import data_disk
 from syncing.heartbeats import call_the_roll
 from syncing.issues import Health, Issue, Thresholds
+from syncing.signals import alert_cleared, alert_raised, canary_agreed, canary_differed
 from syncing.upgrades import known_migrations, missing_migrations, unapplied
 from tests.feeds import add, connected, following
 
@@ -182,3 +184,34 @@ async def test_a_heartbeat_comes_through_log_and_feed_and_is_a_reset_of_its_own_
             lambda: any("sync_heartbeats" in step.batch.resets for step in feed.recorder.steps), "the heartbeat"
         )
         assert feed.recorder.events == []
+
+
+def test_what_a_canary_found_is_an_alert_until_a_canary_agrees(caplog: pytest.LogCaptureFixture) -> None:
+    raised: list[Alert] = []
+    cleared: list[Alert] = []
+
+    def on_raised(sender: Any, alert: Alert, **_: Any) -> None:
+        raised.append(alert)
+
+    def on_cleared(sender: Any, alert: Alert, **_: Any) -> None:
+        cleared.append(alert)
+
+    alert_raised.connect(on_raised)
+    alert_cleared.connect(on_cleared)
+    try:
+        verdict = {"shape": "x", "rows": 7, "scopes": ["p"], "missing": 1, "extra": 2, "differing": 3, "ids": ["an-id"]}
+        for _ in range(2):
+            canary_differed.send(sender=None, table="messages", **verdict)
+        issue = found()["canary_differed"]
+        assert (issue.severity, issue.subject) == ("critical", "messages")
+        assert "1 rows are missing, 2 too many, 3 differ" in issue.message
+        assert [alert.key for alert in raised] == [issue.key], "twice found, once told"
+        canary_agreed.send(sender=None, table="projects", shape="y")
+        assert "canary_differed" in found()
+        canary_agreed.send(sender=None, table="messages", shape="z")
+        assert found() == {}
+        assert [alert.key for alert in cleared] == [issue.key]
+    finally:
+        alert_raised.disconnect(on_raised)
+        alert_cleared.disconnect(on_cleared)
+    assert "an-id" not in caplog.text

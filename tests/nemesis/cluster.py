@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
 
 import psutil
 import psycopg
@@ -32,7 +31,12 @@ from tests.acceptance.server import ROOT, environment, free_port
 PASSWORD = "of-a-cluster-that-lives-for-one-test"
 PATIENCE = 60.0
 #: Only processes die in these tests, never the machine: what was written is in the kernel's hands, and stays.
-OPTIONS = launcher.OPTIONS | {"fsync": "off", "max_connections": "60", "shared_buffers": "32MB"}
+OPTIONS = launcher.OPTIONS | {
+    "fsync": "off",
+    "max_connections": "60",
+    "shared_buffers": "32MB",
+    "log_line_prefix": "%m [%p] %a ",
+}
 
 Mode = Literal["fast", "immediate"]
 
@@ -80,7 +84,7 @@ class Cluster:
     @property
     def socket_url(self) -> str:
         """Of its database, by a Unix socket."""
-        return f"postgres://{launcher.USER}:{PASSWORD}@{quote(str(self.folder), safe='')}:{self.port}/claudia"
+        return f"postgres://{launcher.USER}:{PASSWORD}@/claudia?host={self.data.parent}&port={self.port}"
 
     def url_of(self, database: str) -> str:
         """Of one of its databases, by TCP."""
@@ -229,17 +233,24 @@ class Cluster:
         self.port = other.port
         self.start()
 
-    def dump_into(self, other: Cluster) -> None:
-        """Its database, dumped by `pg_dump` and restored by `pg_restore`; the other must not have it yet."""
-        file = self._place.data.parent / "dump"
+    def dump(self) -> Path:
+        """Its database, by `pg_dump`: a file in its folder."""
+        file = self.data.parent / "dump"
         self.tool("pg_dump", "--format", "custom", "--file", file, self.url)
-        with psycopg.connect(other.url_of("postgres"), autocommit=True) as connection:
+        return file
+
+    def restore(self, file: Path) -> None:
+        """Puts a dump in the place of its database, whole: whoever connects finds the one or the other."""
+        with psycopg.connect(self.url_of("postgres"), autocommit=True) as connection:
+            connection.execute("CREATE DATABASE restored")
+            self.tool("pg_restore", "--exit-on-error", "--dbname", self.url_of("restored"), file)
             connection.execute("DROP DATABASE IF EXISTS claudia WITH (FORCE)")
-            connection.execute("CREATE DATABASE claudia")
-        self.tool("pg_restore", "--exit-on-error", "--dbname", other.url, file)
+            connection.execute("ALTER DATABASE restored RENAME TO claudia")
 
     def adopt(self, data: Path) -> None:
-        """Begins with a copy of a data directory that no server uses."""
+        """Goes on, or begins, from a copy of a data directory that no server uses."""
+        if self.data.exists():
+            shutil.rmtree(self.data)
         shutil.copytree(data, self.data, symlinks=True, ignore=shutil.ignore_patterns("postmaster.pid"))
         if os.geteuid() == 0:
             for path in (self.data, *self.data.rglob("*")):

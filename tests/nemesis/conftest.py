@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.site import Site
 from tests.nemesis.cluster import Cluster, cluster_like, migrated
 
 
@@ -22,3 +23,12 @@ def cluster(template: Path) -> Iterator[Cluster]:
     """A migrated cluster that runs; nobody else uses it."""
     with cluster_like(template) as cluster:
         yield cluster.start()
+
+
+@pytest.fixture
+def own_site(cluster: Cluster, tmp_path: Path) -> Iterator[Site]:
+    """The running cluster's database as a site; no server serves it yet."""
+    site = Site(cluster.url, tmp_path)
+    site.connect()
+    yield site
+    site.close()

@@ -52,7 +52,7 @@ def test_a_dump_makes_another_cluster_of_the_same_rows(cluster: Cluster) -> None
     cluster.sql(INSERT, "a@example.org")
     other = Cluster.create()
     try:
-        cluster.dump_into(other.start())
+        other.start().restore(cluster.dump())
         assert other.sql(EMAILS) == [("a@example.org",)]
         assert other.identifier != cluster.identifier
     finally:

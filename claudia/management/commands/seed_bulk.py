@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from argparse import ArgumentParser
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -35,7 +36,10 @@ class Command(BaseCommand):
         for table, rows in wanted.items():
             began = time.monotonic()
             try:
-                fill(table, rows, lambda done, table=table: self.stdout.write(f"{table}: {done:,}"))
+                fill(table, rows, partial(self._progress, table))
             except LookupError as missing:
                 raise CommandError(str(missing)) from None
             self.stdout.write(f"{table}: {rows:,} rows in {time.monotonic() - began:.1f} s")
+
+    def _progress(self, table: str, rows: int) -> None:
+        self.stdout.write(f"{table}: {rows:,}")

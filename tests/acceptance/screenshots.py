@@ -1,0 +1,105 @@
+"""The pictures of the documents: `make screenshots`. A server of its own with the demo, looked at by Chromium."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+from claudia.postgres import EmbeddedPostgres
+from tests.acceptance.browser import CHROMIUM, HASH, PASSWORD
+from tests.acceptance.server import ROOT
+from tests.acceptance.site import Site, drop_database, make_database
+
+FOLDER = ROOT / "docs" / "screenshots"
+STAFF = "staff@example.org"
+COLOURS = 224
+#: Name of a picture: what is looked at, theme, width.
+LISTS = {
+    "sessions": ("/admin/conversations/session/", "light", 1280),
+    "projects-narrow": ("/admin/projects/project/", "dark", 420),
+}
+ROWS = {
+    "conversation": ("/admin/conversations/session/?q=flicker", "light", 1280, ".staff-transcript"),
+    "agent": ("/admin/agents/agent/?q=Frontend", "dark", 1280, ".staff-plots"),
+}
+
+
+def main() -> None:
+    """Takes all pictures anew."""
+    FOLDER.mkdir(exist_ok=True)
+    postgres = EmbeddedPostgres(ROOT / ".local" / "postgres-test", for_tests=True)
+    server_url = os.environ.get("TEST_DATABASE_URL") or postgres.start()
+    name, url = make_database(server_url)
+    with tempfile.TemporaryDirectory() as folder:
+        site = Site(url, Path(folder))
+        try:
+            server = site.serve()
+            site.connect()
+            server.manage("seed_demo")
+            site.insert("users", email=STAFF, name="Staff", is_staff=True, is_superuser=True, password=HASH)
+            with sync_playwright() as playwright:
+                browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+                for theme, width in {(theme, width) for _, theme, width, *_ in (*LISTS.values(), *ROWS.values())}:
+                    size = {"width": width, "height": 760}
+                    page = browser.new_context(viewport=size, color_scheme=theme).new_page()
+                    sign_in(page, server.origin)
+                    take(page, server.origin, site, theme, width)
+                browser.close()
+        finally:
+            site.close()
+            drop_database(server_url, name)
+            if "TEST_DATABASE_URL" not in os.environ:
+                postgres.stop()
+
+
+def sign_in(page: Page, origin: str) -> None:
+    """As staff."""
+    page.goto(f"{origin}/login/?next=/admin/")
+    page.get_by_label("E-mail").fill(STAFF)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_load_state("networkidle")
+
+
+def take(page: Page, origin: str, site: Site, theme: str, width: int) -> None:
+    """The pictures of this theme and width."""
+    for name, (path, wanted_theme, wanted_width) in LISTS.items():
+        if (wanted_theme, wanted_width) == (theme, width):
+            page.goto(origin + path)
+            keep(page, name)
+    for name, (path, wanted_theme, wanted_width, part) in ROWS.items():
+        if (wanted_theme, wanted_width) == (theme, width):
+            page.goto(origin + path)
+            page.locator("#result_list a[href*='/change/']").first.click()
+            page.locator(part).scroll_into_view_if_needed()
+            keep(page, name)
+    if (theme, width) == ("light", 1280):
+        collide(page, origin, site)
+
+
+def collide(page: Page, origin: str, site: Site) -> None:
+    """Two people edit a memory."""
+    [(row, summary)] = site.sql("SELECT id, summary FROM memory WHERE summary <> '' ORDER BY key LIMIT 1")
+    page.goto(f"{origin}/admin/memory/memory/{row}/change/")
+    page.locator("#id_summary").fill(f"{summary} Only in the evening.")
+    site.update("memory", str(row), summary=f"{summary} But never on a Sunday.")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.locator(".staff-disputes").scroll_into_view_if_needed()
+    keep(page, "collision")
+
+
+def keep(page: Page, name: str) -> None:
+    """The page as it is, in few colours."""
+    page.wait_for_load_state("networkidle")
+    path = FOLDER / f"{name}.png"
+    page.screenshot(path=str(path), animations="disabled")
+    with Image.open(path) as picture:
+        picture.convert("RGB").quantize(COLOURS).save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""A migration adds a column to a synced table while clients are connected, and servers of the old code go on serving.
+
+The new code is a copy of the project with a column more, its migration made by `makemigrations`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.mutations import insert
+from tests.acceptance.people import EVERYTHING, Cast, client, sentinel
+from tests.acceptance.server import ROOT, environment
+from tests.acceptance.site import ServerProcess, Site
+from tests.nemesis.agreement import agrees, back
+from tests.nemesis.cluster import Cluster
+
+CODE = ("manage.py", "claudia", "accounts", "projects", "agents", "conversations", "memory", "syncing", "templates")
+MODEL = "    importance = models.SmallIntegerField("
+FILTERABLE = 'filterable = ["type", '
+PATIENCE = 60.0
+
+
+def newer_code(folder: Path, cluster: Cluster) -> Path:
+    """The project, and a memory has a mood."""
+    folder.mkdir()
+    for name in CODE:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, folder / name)
+    replace(
+        folder / "memory" / "models.py",
+        MODEL,
+        f'    mood = models.TextField(default="calm", db_default="calm")\n{MODEL}',
+    )
+    replace(folder / "memory" / "sync.py", '"frequency",\n', '"frequency",\n        "mood",\n')
+    replace(folder / "memory" / "sync.py", FILTERABLE, f'{FILTERABLE}"mood", ')
+    done = subprocess.run(
+        [sys.executable, str(folder / "manage.py"), "makemigrations", "memory", "--name", "mood"], cwd=folder,
+        env=environment(folder / "local", DATABASE_URL=cluster.url), capture_output=True, text=True,
+        stdin=subprocess.DEVNULL, timeout=PATIENCE,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (folder / "memory" / "migrations" / "0003_mood.py").exists(), done.stdout
+    return folder
+
+
+def replace(file: Path, old: str, new: str) -> None:
+    """Once."""
+    text = file.read_text()
+    assert text.count(old) == 1, f"{file.name} has changed: what should be replaced there?"
+    file.write_text(text.replace(old, new))
+
+
+def serve_newer(site: Site, folder: Path) -> ServerProcess:
+    """A server of that code; it migrates the database when it starts."""
+    server = ServerProcess(site.database_url, site.folder / "newer", LOG_LEVEL="INFO")
+    server._command[1] = str(folder / "manage.py")
+    site.servers.append(server)
+    return server.start()
+
+
+class Writer(threading.Thread):
+    """Writes memories until it is told to stop."""
+
+    def __init__(self, cluster: Cluster, user: str) -> None:
+        super().__init__()
+        self._cluster = cluster
+        self._user = user
+        self.done = threading.Event()
+        self.written = 0
+
+    def run(self) -> None:
+        """Insert, change, delete, over and over."""
+        values = "(key, type, user_id) VALUES ('written', 'user_preference', %s)"
+        with self._cluster.connect() as database:
+            while not self.done.wait(0.005):
+                database.execute(f"INSERT INTO memory {values}", [self._user])
+                database.execute("UPDATE memory SET summary = summary || '.' WHERE key = 'written'")
+                database.execute(
+                    "DELETE FROM memory WHERE id IN (SELECT id FROM memory WHERE key = 'written' ORDER BY id LIMIT 1)"
+                    " AND (SELECT count(*) FROM memory WHERE key = 'written') > 5"
+                )
+                self.written += 1
+
+
+@pytest.mark.slow
+async def test_a_column_is_added_while_clients_are_connected(cluster: Cluster, own_site: Site, tmp_path: Path) -> None:
+    old, cast = own_site.serve(), Cast.enter(own_site)
+    code = await asyncio.to_thread(newer_code, tmp_path / "code", cluster)
+    memory = own_site.memory("before", user_id=cast.bob.id)
+    shared = own_site.memory("shared", project_id=cast.project)
+    async with client(old, cast.bob) as one, client(old, cast.vera) as stays:
+        for each in (one, stays):
+            await each.subscribe(**EVERYTHING)
+            await each.shows("memory", shared)
+        at = len(one.frames)
+        writer = Writer(cluster, cast.bob.id)
+        writer.start()
+        try:
+            newer = await asyncio.to_thread(serve_newer, own_site, code)
+        finally:
+            writer.done.set()
+            writer.join(PATIENCE)
+        assert writer.written, "nobody wrote meanwhile"
+        # The old server: all is read anew; then life goes on.
+        handle = one.replica.subscriptions["memory"]
+        await one.until(
+            lambda: any(handle in frame.get("staging", ()) for frame in one.since(at, "changes")), "a reset"
+        )
+        for each in (one, stays):
+            await each.until(lambda one=each: one.replica.ready("memory"), "the memories are read anew")
+            await agrees(own_site, each)
+        [columns] = [frame["columns"] for frame in one.since(0, "subscribed") if frame["id"] == "memory"]
+        assert "mood" not in columns, "this server knows no moods; where the log tells them, it may pass them on"
+        assert all(columns.keys() <= row.keys() for row in one.rows("memory").values())
+        own_site.update("memory", shared, mood="unknown to the old server")
+        [made] = await one.results(insert("memory", key="old", type="user_preference", user_id=cast.bob.id))
+        assert made["status"] == "applied", made
+        for each in (one, stays):
+            await agrees(own_site, each)
+        one.cut()
+        # The new one: the declaration is another, so memories are read anew, and nothing else is.
+        async with back(newer, cast.bob, one.replica) as again:
+            resumed = {answer["id"]: answer["resumed"] for answer in await again.resume(**EVERYTHING)}
+            assert {id_ for id_, goes_on in resumed.items() if not goes_on} == {"memory"}
+            await again.until(lambda: again.replica.ready("memory"), "the memories are read anew")
+            assert again.rows("memory")[memory]["mood"] == "calm"
+            assert again.rows("memory")[shared]["mood"] == "unknown to the old server"
+            own_site.update("memory", memory, mood="wild")
+            await sentinel(own_site, again)
+            assert again.rows("memory")[memory]["mood"] == "wild"
+            await agrees(own_site, again)
+        await agrees(own_site, stays)
+    for server in (old, newer):
+        assert server.complaints() == []
+        assert await asyncio.to_thread(server.stop) == 0
