@@ -1,6 +1,7 @@
 """`manage.py serve` of a server whose feed, once told by SIGUSR2, freezes at a chosen place.
 
-Places: `gate` (awake, it holds the gate and nothing else), `taking` (its checkpoint is inserted, not committed),
+Places: `gate` (awake, it holds the gate and nothing else), `taking` (its checkpoint is inserted, not committed,
+for readers are to import its snapshot),
 `sending` (a checkpoint's batch is on its way to it, and it reads nothing). CLAUDIA_TESTS_FREEZE is `place:who`: who
 stands still, the `server` or its `backend`. Before that the backend's pid is written to the file `frozen` in its
 folder.
@@ -67,7 +68,7 @@ def plant(freezer: Freezer) -> None:
         freezer.taking = True
         rows = await take_rows(self, **options)
         freezer.taking = False
-        if rows:
+        if rows and options.get("export"):
             freezer.reach("taking", self.connection.info.backend_pid)
         return rows
 

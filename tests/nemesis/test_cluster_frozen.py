@@ -32,6 +32,8 @@ LOCKS = """
             SELECT name, number FROM (VALUES ('sync_events', 1), ('sync_checkpoints', 2)) AS t (name, number)
             WHERE name = %s)
 """
+#: What has to be read for who subscribes to it: at a checkpoint of its own.
+SOME = {"table": "messages", "where": {"role": "user"}}
 GATE, CHECKPOINT = "sync_events", "sync_checkpoints"
 
 
@@ -53,17 +55,30 @@ class Pair:
     at_freezing: Client
     at_free: Client
     pid: int | None = None
+    newcomer: asyncio.Task[None] | None = None
 
     async def freeze(self, place: str) -> str:
         """It freezes at the place; a message that was written meanwhile. The other could not come first: it slept."""
         await asyncio.to_thread(self._wait_until_both_sleep)
         with frozen(self.free):
             arm(self.freezing)
-            message = self._write(place)
+            if place == "taking":
+                self.newcomer = asyncio.create_task(self.at_freezing.subscribe(some=SOME))
+            else:
+                message = self._write(place)
             self.pid = await asyncio.to_thread(froze, self.freezing)
             if place != "gate":
                 assert self.holds(CHECKPOINT), "the trap was not there"
+            if place == "taking":
+                message = self._write(place)
         return message
+
+    async def go_on(self) -> None:
+        """It stands still no longer, and what was asked of it meanwhile comes."""
+        assert self.pid
+        thaw(self.pid)
+        if self.newcomer:
+            await self.newcomer
 
     def holds(self, lock: str) -> bool:
         """Whether the one that freezes holds this lock."""
@@ -140,7 +155,7 @@ async def test_others_go_on_beside_a_frozen_server(cluster: Cluster, own_site: S
         terminated = f"terminated backend {two.backend}" in "".join(two.free.output)
         assert terminated == ((place, by) == ("sending", "socket"))
         assert BY_SERVER.get((place, by), "") in cluster.log.read_text()
-        thaw(two.pid)
+        await two.go_on()
         new = own_site.message(two.cast.session, "after")
         for each in (two.at_freezing, two.at_free):
             await each.shows("messages", message, new)
@@ -154,7 +169,7 @@ async def test_others_go_on_beside_a_backend_that_is_frozen_with_the_gate(own_si
         message = own_site.message(two.cast.session, "while the gate is held")
         await two.at_free.until(lambda: message in two.at_free.rows("messages"), "the others' step", SOON)
         assert two.holds(GATE), "no timeout reaches a frozen backend: the slow poll was it"
-        thaw(two.pid)
+        await two.go_on()
         await two.at_freezing.shows("messages", message)
         for each in (two.at_freezing, two.at_free):
             await agrees(own_site, each)
@@ -165,7 +180,7 @@ async def test_a_backend_frozen_with_a_checkpoint_holds_all_up_and_makes_nothing
         message = await two.freeze("taking")
         later = own_site.message(two.cast.session, "nobody can be told yet")
         assert two.holds(CHECKPOINT)
-        thaw(two.pid)
+        await two.go_on()
         for each in (two.at_freezing, two.at_free):
             await each.shows("messages", message, later)
             await agrees(own_site, each)
