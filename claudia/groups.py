@@ -31,12 +31,13 @@ VIEWER = permissions("view") | {
     "syncing.view_syncalert",
     "syncing.view_syncprocess",
 }
-#: Helps people: reads what they wrote, mends rows, shares projects, revokes tokens.
+#: Helps people: reads what they wrote, mends rows, decides conflicts, shares projects, revokes tokens.
 SUPPORT = (
     VIEWER
     | permissions("change")
     | {
         "syncing.read_personal_content",
+        "syncing.review_conflicts",
         "projects.add_collaborator",
         "projects.delete_collaborator",
         "accounts.view_apitoken",

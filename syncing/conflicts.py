@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -32,6 +33,18 @@ class AlreadyResolved(SyncError):
     """The conflict was resolved before, or has changed since it was looked at."""
 
     code = "invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a reviewer decided, by what they saw.
+
+    look: of the conflict, as `look_of` gives it. reason: in their own words. choices: by column whose value they chose.
+    """
+
+    look: str
+    reason: str = ""
+    choices: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +106,19 @@ def resolve(
     values: Mapping[str, Any] | None = None,
     by: Any = None,
     origin: str = ORIGIN,
+    decision: Decision | None = None,
 ) -> SyncConflict:
     """Resolves a conflict as it was loaded; staff and commands do, and judge access themselves.
 
     values: wire values by column, for `manual`. by: the User who decides, None for nobody in particular. origin: for
-    the log, as in `acting`. Where the row
-    has moved on since the conflict showed it, nothing is written: the conflict that is returned is still open, and
-    shows the row as it is now. Raises AlreadyResolved, and what writing raises.
+    the log, as in `acting`. decision: of a reviewer, who saw the row itself, and not only what the conflict shows of
+    it. Where the row has moved on since it was seen, nothing is written: the conflict that is returned is still open,
+    and shows the row as it is now. Raises AlreadyResolved, and what writing raises.
     """
     writer = Writer(by, unrestricted=True)
+    version = conflict.sync_version if decision is None else None
     with begin(writer, None, origin):
-        return _decide(writer, conflict.pk, conflict.sync_version, strategy, values)
+        return _decide(writer, conflict.pk, version, strategy, values, decision)
 
 
 def resolve_all(
@@ -138,7 +153,12 @@ def resolve_by_client(writer: Writer, request: Resolve) -> Ended:
 
 
 def _decide(
-    writer: Writer, id_: UUID, version: int | None, strategy: Strategy, values: Mapping[str, Any] | None
+    writer: Writer,
+    id_: UUID,
+    version: int | None,
+    strategy: Strategy,
+    values: Mapping[str, Any] | None,
+    decision: Decision | None = None,
 ) -> SyncConflict:
     """Compare and set, on the conflict and on the row."""
     seen = {} if version is None else {"sync_version": version}
@@ -150,8 +170,14 @@ def _decide(
     if row is None and declaration.model._base_manager.filter(pk=conflict.row_id).exists():
         raise NotFound
     remote = wire_row(declaration, conflict.row_id) if row else None
-    if moved_on(declaration, conflict, remote):
+    if decision is None:
+        if moved_on(declaration, conflict, remote):
+            return _shown_anew(conflict, row, remote)
+    elif decision.look != look_of(declaration, conflict, remote):
         return _shown_anew(conflict, row, remote)
+    else:
+        _show(conflict, row, remote)  # what is kept is what was decided about
+        conflict.reason, conflict.choices = decision.reason, decision.choices and dict(decision.choices)
     write(writer, declaration, conflict, strategy, row, remote, values)
     return close(conflict, Status.RESOLVED, strategy, writer.user)
 
@@ -164,7 +190,29 @@ def moved_on(declaration: Declaration, conflict: SyncConflict, remote: Mapping[s
     return any(not same(types[column], value, remote[column]) for column, value in conflict.remote.items())
 
 
+def look_of(declaration: Declaration, conflict: SyncConflict, remote: Mapping[str, Any] | None) -> str:
+    """A digest of what a reviewer sees of the row: equal as long as a decision by it stands. remote: None for no row.
+
+    Who deletes a row answers for all of it, not only for what made the conflict.
+    """
+    columns = {*columns_of(declaration, conflict), *(declaration.writable if conflict.operation == "delete" else ())}
+    seen = None if remote is None else {column: remote[column] for column in sorted(columns)}
+    return hashlib.blake2b(exact_text([conflict.pk, seen]).encode(), digest_size=16).hexdigest()
+
+
+def columns_of(declaration: Declaration, conflict: SyncConflict) -> list[str]:
+    """The columns that the conflict is about, as far as the table still has them."""
+    about = {*conflict.fields, *conflict.local}
+    return [column for column in declaration.columns if column in about]
+
+
 def _shown_anew(conflict: SyncConflict, row: Any, remote: Mapping[str, Any] | None) -> SyncConflict:
+    _show(conflict, row, remote)
+    conflict.save()
+    return conflict
+
+
+def _show(conflict: SyncConflict, row: Any, remote: Mapping[str, Any] | None) -> None:
     if remote is None:
         conflict.remote, conflict.remote_version = None, None
         if conflict.operation == "update":
@@ -174,8 +222,6 @@ def _shown_anew(conflict: SyncConflict, row: Any, remote: Mapping[str, Any] | No
         conflict.remote = {column: remote[column] for column in columns if column in remote}
         conflict.remote_version = row.sync_version
     conflict.shown_at = timezone.now()
-    conflict.save()
-    return conflict
 
 
 def close(

@@ -54,9 +54,9 @@ class Entry:
     """One thing that happened to a row.
 
     at: when it was written, which is before its transaction committed. version: of the row, and of a delete the last
-    one. changes: by column, values as JSON has them (`values.loads`), for a reader: without `sync_version` and
-    `updated_at`. before: all that an update changed, or the row that was deleted. after: all that it changed it to, or
-    the row.
+    one. event: its number in the log. changes: by column, values as JSON has them (`values.loads`), for a reader:
+    without `sync_version` and `updated_at`. before: all that an update changed, or the row that was deleted. after: all
+    that it changed it to, or the row.
     """
 
     op: SyncEvent.Op
@@ -64,6 +64,7 @@ class Entry:
     version: int
     scope: str
     actor: Actor
+    event: int
     before: Mapping[str, Any] = field(repr=False)
     after: Mapping[str, Any] = field(repr=False)
 
@@ -105,6 +106,19 @@ class RowHistory:
         """The entries, the last one first; `limit`: the last so many."""
         return entries(self._events().reverse()[:limit])
 
+    def page(self, limit: int, before: int | None = None) -> list[Entry]:
+        """The last so many entries, of those before the event of this number; the last one first.
+
+        Read by the numbers of events, so that a row with very many costs no more than another.
+        """
+        events = self._logged() if before is None else self._logged().filter(pk__lt=before)
+        page = list(entries(events.order_by("-id")[:limit]))
+        return sorted(page, key=lambda entry: (entry.version, entry.op == SyncEvent.Op.DELETE), reverse=True)
+
+    def longer_than(self, limit: int) -> bool:
+        """Whether there are more entries than so many."""
+        return self._logged().order_by("id")[limit : limit + 1].exists()
+
     @property
     def complete(self) -> bool:
         """Whether the log reaches back to the row's beginning: its oldest entry is the insert."""
@@ -122,14 +136,16 @@ class RowHistory:
             if entry.at <= moment:
                 return row
             row, fresh = undone(entry, row), False
-        if not self.complete and ((since := self._known_since()) is None or since > moment):
+        if not self.complete and ((since := self.known_since) is None or since > moment):
             raise NotInLog
         return row
 
     def _events(self) -> QuerySet[SyncEvent]:
         # By version, not by id: inside a transaction a trigger may log out of turn.
-        logged = SyncEvent.objects.filter(table_name=self.declaration.db_table, row_id=self.row_id)
-        return logged.order_by("version", DELETED)
+        return self._logged().order_by("version", DELETED)
+
+    def _logged(self) -> QuerySet[SyncEvent]:
+        return SyncEvent.objects.filter(table_name=self.declaration.db_table, row_id=self.row_id)
 
     def _present(self) -> Row | None:
         projected = row_json("t", self.declaration.columns)
@@ -138,7 +154,9 @@ class RowHistory:
             found = cursor.fetchone()
         return loads(found[0]) if found else None
 
-    def _known_since(self) -> datetime | None:
+    @property
+    def known_since(self) -> datetime | None:
+        """Since when the log has everything that happened to rows of the table; None while it is empty."""
         with connection.cursor() as cursor:
             cursor.execute(KNOWN_SINCE, [self.declaration.db_table])
             (since,) = cursor.fetchone()
@@ -157,6 +175,7 @@ def entries(events: QuerySet[SyncEvent]) -> Iterator[Entry]:
             version=event.version,
             scope=scope,
             actor=Actor(event.user_id, event.client_id, event.mutation_id, event.origin),
+            event=event.pk,
             before=loads(event.before or "{}"),
             after=loads(event.after or "{}"),
         )

@@ -167,11 +167,13 @@ class SyncClient(models.Model):
         permissions = [("operate_sync", "Can force clients to resync, disconnect them and run maintenance")]
         constraints = [models.UniqueConstraint(fields=["client", "user"], name="sync_clients_client_user")]
         indexes = [
+            # The order in which staff look at them. It makes each note of a client, some a minute, an entry dearer.
+            models.Index(fields=["-last_sync_at", "-id"], name="sync_clients_last_sync"),
             models.Index(
                 fields=["resync_after"],
                 name="sync_clients_resync",
                 condition=models.Q(resync_after__isnull=False),
-            )
+            ),
         ]
 
     def __str__(self) -> str:
@@ -255,13 +257,32 @@ class SyncConflict(SyncedModel):
     resolution = models.TextField(choices=Resolution.choices, null=True, blank=True)
     resolved_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
     resolved_at = SyncedTimestamp(null=True, blank=True)
+    reason = models.TextField(blank=True, default="", db_default="")
+    choices = models.JSONField(null=True, blank=True)
+    claimed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
+    )
+    claimed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         db_table = "sync_conflicts"
+        permissions = [("review_conflicts", "Can decide conflicts")]
         indexes = [
             models.Index(fields=["row_id"], name="sync_conflicts_row"),
             models.Index(fields=["scope"], name="sync_conflicts_scope"),
             models.Index(fields=["created_at"], name="sync_conflicts_open", condition=models.Q(status="open")),
+            # Each order in which reviewers look for them.
+            models.Index(
+                fields=["table_name", "created_at"], name="sync_conflicts_table", condition=models.Q(status="open")
+            ),
+            # Of one's user without a condition: a deleted user's claims are looked for, too.
+            models.Index(fields=["claimed_by", "status", "created_at"], name="sync_conflicts_claimed"),
+            models.Index(fields=["resolved_at"], name="sync_conflicts_decided", condition=~models.Q(status="open")),
+            models.Index(
+                fields=["table_name", "resolved_at"],
+                name="sync_conflicts_table_decided",
+                condition=~models.Q(status="open"),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -29,4 +29,5 @@ class ConflictSync(Synced):
         "updated_at",
     ]
     filterable = ["table_name", "row_id", "status"]
+    personal = ["local"]
     scope = [OwnScope("user_id")]

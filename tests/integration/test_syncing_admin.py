@@ -1,8 +1,10 @@
-"""The engine's pages in the admin: to look at, for a log of any size, and never to edit."""
+"""The engine's other pages in the admin, clients and checkpoints among them: to look at, and never to edit."""
 
 from __future__ import annotations
 
 import re
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -11,121 +13,155 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from syncing.models import SyncCheckpoint, SyncClient, SyncConflict, SyncEvent, SyncMetric
+from syncing.models import SyncAlert, SyncCheckpoint, SyncClient, SyncMetric, SyncProcess
 from syncing.staff import CappedPaginator
-from tests.factories import MessageFactory, UserFactory
-from tests.factories.syncing import SyncConflictFactory
+from tests.factories import UserFactory
 from tests.recorded import distributed
+from tests.staff import member, signed_in, words
 
 pytestmark = pytest.mark.django_db
-MODELS = [SyncEvent, SyncCheckpoint, SyncClient, SyncConflict, SyncMetric]
-LOG = "/admin/syncing/syncevent/"
+MODELS = [SyncCheckpoint, SyncClient, SyncMetric, SyncAlert, SyncProcess]
+MARK = "0123456789abcdef"
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 
 @pytest.fixture
-def staff() -> Client:
-    client = Client()
-    client.force_login(UserFactory(is_staff=True, is_superuser=True))
-    return client
+def root() -> Client:
+    return signed_in(UserFactory(is_staff=True, is_superuser=True))
 
 
-def page(client: Client, url: str, **query: str) -> str:
-    response = client.get(url, query)
+@pytest.fixture
+def viewer() -> Client:
+    return signed_in(member("viewer"))
+
+
+def page(browser: Client, url: str, **query: str) -> str:
+    response = browser.get(url, query)
     assert response.status_code == 200, url
     return response.content.decode()
 
 
-@pytest.fixture
-def rows() -> None:
-    SyncClient.objects.create(client="01890000-0000-7000-8000-000000000001", user=UserFactory(), user_agent="a browser")
-    SyncConflictFactory()
-    distributed(timezone.now(), [1.0, 2.0])
+def listed(model: Any) -> str:
+    return reverse(f"admin:syncing_{model._meta.model_name}_changelist")
+
+
+def checkpoint(age: timedelta) -> int:
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO sync_checkpoints (mark, opens_mark, snapshot)"
-            " VALUES ('0123456789abcdef', true, pg_current_snapshot())"
+            "INSERT INTO sync_checkpoints (mark, opens_mark, snapshot, created_at)"
+            " VALUES (%s, true, pg_current_snapshot(), now() - %s) RETURNING id",
+            [MARK, age],
         )
+        return int(cursor.fetchone()[0])
+
+
+def client(cursor: str = "", **values: Any) -> SyncClient:
+    values = {"user": UserFactory(), "user_agent": FIREFOX, "last_sync_at": timezone.now()} | values
+    made: SyncClient = SyncClient.objects.create(
+        client=f"01890000-0000-7000-8000-{cursor[:1]:0>12}", cursor=cursor, **values
+    )
+    return made
+
+
+@pytest.fixture
+def rows() -> None:
+    client()
+    checkpoint(timedelta())
+    distributed(timezone.now(), [1.0, 2.0])
+    SyncAlert.objects.create(key="k", code="c", part="log", severity="warning", message="Something is wrong.")
+    SyncProcess.objects.create(host="here", pid=7)
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_each_list_shows_its_rows_and_each_row_its_page(staff: Client, rows: None, model: type[SyncEvent]) -> None:
-    text = page(staff, reverse(f"admin:syncing_{model._meta.model_name}_changelist"))
-    links = re.findall(rf'href="(/admin/syncing/{model._meta.model_name}/[^"?]+/change/)"', text)
-    assert links
-    assert "Save" not in page(staff, links[0])
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_nothing_is_added_changed_or_deleted_by_hand(staff: Client, rows: None, model: type[SyncEvent]) -> None:
+def test_each_list_shows_its_rows_and_each_row_its_page(root: Client, rows: None, model: Any) -> None:
     name = model._meta.model_name
-    key = str(model.objects.latest("pk").pk)
-    if model is SyncEvent:
-        event = SyncEvent.objects.latest("id")
-        key = f"{event.pk}@{event.row_id}"
-    assert staff.get(reverse(f"admin:syncing_{name}_add")).status_code == 403
+    links = re.findall(rf'href="(/admin/syncing/{name}/[^"?]+/change/)', page(root, listed(model)))
+    assert links
+    assert 'name="_save"' not in page(root, links[0])
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_nothing_is_added_changed_or_deleted_by_hand(root: Client, rows: None, model: Any) -> None:
+    name, key = model._meta.model_name, str(model.objects.latest("pk").pk)
+    assert root.get(reverse(f"admin:syncing_{name}_add")).status_code == 403
     for view in ("change", "delete"):
         url = reverse(f"admin:syncing_{name}_{view}", args=[key])
-        assert staff.post(url, {"post": "yes"}).status_code == 403
-    assert model.objects.exists()
+        assert root.post(url, {"post": "yes"}).status_code == 403
+    assert model.objects.filter(pk=key).exists()
 
 
-def test_the_history_of_a_row_is_found_by_its_id(staff: Client) -> None:
-    message, other = MessageFactory(), MessageFactory()
-    message.content = "another"
-    message.save()
-    text = page(staff, LOG, q=f" {message.pk} ")
-    assert text.count(f"?q={message.pk}") == 2
-    assert str(other.pk) not in text
+@pytest.mark.parametrize("model", MODELS)
+def test_each_list_says_what_it_would_show(root: Client, model: Any) -> None:
+    model._base_manager.all()._raw_delete("default")
+    assert "staff-empty" in page(root, listed(model))
 
 
-@pytest.mark.parametrize("term", ["nonsense", "%", "1"])
-def test_a_search_for_what_is_no_id_finds_nothing(staff: Client, term: str) -> None:
-    MessageFactory()
-    assert "Nothing found" in page(staff, LOG, q=term)
-
-
-def test_the_log_is_filtered_by_table_and_operation(staff: Client) -> None:
-    message = MessageFactory()
-    assert f"?q={message.pk}" in page(staff, LOG, table="messages", op__exact="I")
-    assert f"?q={message.pk}" not in page(staff, LOG, table="sessions")
-    assert f"?q={message.pk}" not in page(staff, LOG, table="messages", op__exact="D")
-
-
-@pytest.mark.parametrize("key", ["0", "x", "1@x", "999999999999@01890000-0000-7000-8000-000000000001"])
-def test_an_event_that_is_not_there_is_no_error(staff: Client, key: str) -> None:
-    assert staff.get(f"{LOG}{key}/change/").status_code == 302
-
-
-def test_a_reset_of_a_table_has_a_page_too(staff: Client) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT syncing.log_reset('memory')")
-    event = SyncEvent.objects.filter(op="R").latest("id")
-    assert "memory" in page(staff, f"{LOG}{event.pk}/change/")
-
-
-def test_a_long_log_is_never_counted_to_its_end(staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("model", MODELS)
+def test_a_long_list_is_never_counted_to_its_end(
+    root: Client, rows: None, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(CappedPaginator, "most", 3)
-    for _ in range(3):
-        MessageFactory()
     with CaptureQueriesContext(connection) as queries:
-        text = page(staff, LOG)
-    assert "3 or more sync events" in text
-    counts = [query["sql"] for query in queries if "COUNT(" in query["sql"] and "sync_events" in query["sql"]]
+        page(root, listed(model))
+    assert len(queries) <= 15
+    counts = [one["sql"] for one in queries if "COUNT(" in one["sql"] and model._meta.db_table in one["sql"]]
     assert counts
     assert all("LIMIT 3" in sql for sql in counts)
 
 
-def test_the_pages_of_the_log_are_read_by_index(staff: Client) -> None:
-    MessageFactory()
+def test_clients_tell_how_far_behind_the_log_they_are(viewer: Client) -> None:
+    old, newest = checkpoint(timedelta(minutes=5)), checkpoint(timedelta())
+    client()
+    client(f"{old}.{MARK}")
+    client(f"{newest}.{MARK}")
+    text = words(page(viewer, listed(SyncClient)))
+    assert "has nothing yet" in text
+    assert re.search(r"\b5\s+minutes\b", text)
+    assert "up to date" in text
+    assert "Firefox on Linux" in text
+    assert "just now" in text
+
+
+def test_a_client_whose_checkpoint_is_not_known_begins_anew(viewer: Client) -> None:
+    checkpoint(timedelta())
+    lowest = SyncCheckpoint.objects.order_by("id").values_list("id", flat=True)[0]
+    client(f"{lowest - 1}.{MARK}")
+    assert "reads everything anew" in page(viewer, listed(SyncClient))
+
+
+def test_clients_are_found_by_their_id_and_their_person(viewer: Client) -> None:
+    one, other = client(), client("1.x")
+    for term in (str(one.client), str(one.user_id), one.user.email.upper()):
+        text = page(viewer, listed(SyncClient), q=term)
+        assert one.user.email in text or one.user.name in text
+        assert other.user.name not in text
+    assert "Nothing found" in page(viewer, listed(SyncClient), q="nobody")
+
+
+def test_clients_and_checkpoints_are_read_by_index(viewer: Client) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off")
-        cursor.execute("EXPLAIN " + str(SyncEvent.objects.order_by("-xid", "-id")[:100].query))
+        cursor.execute(
+            "INSERT INTO sync_clients (client, user_id, last_sync_at)"
+            " SELECT gen_random_uuid(), %s, now() - n * interval '1 second' FROM generate_series(1, 20000) n",
+            [UserFactory().pk],
+        )
+        cursor.execute("ANALYZE sync_clients")
+        wanted = SyncClient.objects.order_by("-last_sync_at", "-id")[:50]
+        cursor.execute(f"EXPLAIN {wanted.query}")
         plan = "\n".join(line for (line,) in cursor.fetchall())
-    assert "Merge Append" in plan
-    assert "Sort" not in plan.replace("Sort Key", "")
+    assert "sync_clients_last_sync" in plan
+    assert "Sort" not in plan
 
 
-def test_people_without_the_right_to_look_do_not(rows: None) -> None:
-    client = Client()
-    client.force_login(UserFactory(is_staff=True))
-    assert client.get(LOG).status_code == 403
+def test_a_checkpoint_is_found_by_its_number_or_that_of_a_later_one(viewer: Client) -> None:
+    first, second = checkpoint(timedelta(minutes=1)), checkpoint(timedelta())
+    for term, found in ((str(second), [second, first]), (f"{first}.{MARK}", [first]), ("x", [])):
+        context = viewer.get(listed(SyncCheckpoint), {"q": term}).context
+        assert [one.pk for one in context["cl"].result_list if one.pk in (first, second)] == found
+
+
+@pytest.mark.parametrize("model", [SyncClient, SyncCheckpoint])
+@pytest.mark.parametrize(("group", "status"), [("viewer", 200), ("support", 200), ("operator", 200), (None, 403)])
+def test_each_list_asks_who_one_is(model: Any, group: str | None, status: int) -> None:
+    assert signed_in(member(group)).get(listed(model)).status_code == status
+    assert signed_in(UserFactory()).get(listed(model)).status_code in (302, 403)

@@ -32,8 +32,8 @@ CODED_SUFFIXES = (".py", ".js", ".json", ".md", ".toml", ".txt", ".sql", ".svg",
 #: Pure modules, and so those of which the contract "pure" must speak.
 PURE = {
     "alignment", "conditions", "containment", "cursor", "diffs", "equality", "exceptions", "filters", "frames",
-    "issues", "log", "lookups", "matching", "merge", "packets", "protocol", "rates", "recent", "reconcile", "replica",
-    "shapes", "sketch", "steps", "values",
+    "issues", "log", "lookups", "matching", "merge", "packets", "presenting", "protocol", "rates", "recent",
+    "reconcile", "replica", "shapes", "sketch", "steps", "values",
 }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("syncing", "0008_monitored_by_staff"),
+        ("syncing", "0009_review"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -1,0 +1,181 @@
+"""Conflicts as pages show them: three values beside each other, and what differs in words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+from syncing import presenting
+from syncing.histories import RowHistory
+from syncing.log_pages import Told, row_address, row_page, told
+from syncing.models import SyncConflict
+from syncing.presenting import HIDDEN, Shown
+from syncing.review_forms import DecisionForm
+from syncing.reviews import ROW, UNKNOWN, Asks, Choice, Disputed, Review, Settling
+
+#: How a page calls what is done for each choice, by what the conflict asks.
+ROW_WORDS = {
+    Asks.RETURN: {
+        Choice.SERVER: "Leave it as it is: no such row",
+        Choice.CLIENT: "Make the row, with the values below",
+    },
+    Asks.DELETE: {Choice.SERVER: "Keep the row", Choice.CLIENT: "Delete the row, as the client wanted"},
+}
+FIELD_WORDS = {Choice.SERVER: "Server", Choice.CLIENT: "Client", Choice.EDIT: "Edit"}
+KEYS = {Choice.SERVER: "s", Choice.CLIENT: "c", Choice.EDIT: "e"}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A choice as a radio button."""
+
+    value: str
+    word: str
+    key: str
+    checked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a reviewer chooses about: a column, or the row as a whole. editor: the bound field of an edited value."""
+
+    name: str
+    options: tuple[Option, ...]
+    errors: Any = ()
+    base: Shown | None = None
+    server: Shown | None = None
+    client: Shown | None = None
+    editor: Any = None
+    same: bool = False
+    fixed: bool = False
+    chosen: str = ""
+
+
+def questions(form: DecisionForm, hidden: Collection[str]) -> list[Question]:
+    """What the page asks, in order: about the row first, if it is about the row."""
+    review = form.review
+    asked = [] if review.asks is Asks.FIELDS else [_about_row(form)]
+    return [*asked, *(_about_column(form, one, hidden) for one in review.disputed)]
+
+
+def answers(review: Review, hidden: Collection[str]) -> list[Question]:
+    """What was asked and chosen in a conflict that is decided."""
+    chosen = review.conflict.choices or {}
+    told = []
+    for one in review.disputed:
+        base, server, client = _three(one, hidden)
+        told.append(Question(one.column, (), (), base, server, client, chosen=chosen.get(one.column, "")))
+    return told
+
+
+def _about_row(form: DecisionForm) -> Question:
+    bound = form[f"choice_{ROW}"]
+    words = ROW_WORDS[form.review.asks]
+    options = tuple(
+        Option(value, words[Choice(value)], KEYS[Choice(value)], bound.value() == value)
+        for value, _ in form.fields[f"choice_{ROW}"].choices  # type: ignore[attr-defined]
+    )
+    return Question(ROW, options, bound.errors)
+
+
+def _about_column(form: DecisionForm, one: Disputed, hidden: Collection[str]) -> Question:
+    choices = form.choices_of(one)
+    value = form[f"choice_{one.column}"].value() if choices else None
+    options = tuple(Option(choice.value, FIELD_WORDS[choice], KEYS[choice], value == choice) for choice in choices)
+    errors = [*(form[f"choice_{one.column}"].errors if choices else ())]
+    editor = form[f"value_{one.column}"] if Choice.EDIT in choices else None
+    fixed = form.review.asks is Asks.FIELDS and Choice.CLIENT not in choices
+    base, server, client = _three(one, hidden)
+    return Question(one.column, options, errors, base, server, client, editor=editor, same=one.same, fixed=fixed)
+
+
+def _three(one: Disputed, hidden: Collection[str]) -> tuple[Shown | None, Shown | None, Shown | None]:
+    """The three values: the base as it is, the others by what they changed of it, as far as it is known."""
+    if one.column in hidden:
+        shown = presenting.value(one.column, one.type, HIDDEN)
+        return shown, shown, shown
+    base = None if one.base is UNKNOWN else presenting.value(one.column, one.type, one.base)
+    server = _against(one, one.base, one.server)
+    client = _against(one, one.server if one.base is UNKNOWN else one.base, one.client)
+    return base, server, client
+
+
+def _against(one: Disputed, before: Any, after: Any) -> Shown | None:
+    if after is UNKNOWN:
+        return None
+    if before is UNKNOWN:
+        return presenting.value(one.column, one.type, after)
+    return presenting.changed(one.column, one.type, before, after)
+
+
+def settled(settling: Collection[Settling], hidden: Collection[str]) -> list[Shown]:
+    """What is written along, without being in dispute."""
+    return [
+        presenting.value(one.column, one.type, HIDDEN)
+        if one.column in hidden
+        else presenting.changed(one.column, one.type, one.server, one.becomes)
+        for one in settling
+    ]
+
+
+def last_written(review: Review) -> Told | None:
+    """The last thing that happened to the row, by the log."""
+    past = RowHistory(review.declaration, review.conflict.row_id)
+    entries = told(review.declaration, past.row_id, past.page(1), ())
+    return entries[0] if entries else None
+
+
+def preview(review: Review, choice: Choice, hidden: Collection[str]) -> dict[str, Any]:
+    """What a choice for everything would do, for a list of many."""
+    conflict = review.conflict
+    writes: list[Shown] = []
+    if choice is Choice.SERVER:
+        effect = "Nothing is written; what the client wanted is dropped."
+    elif review.moot:
+        effect = "The row is gone already: nothing is written."
+    elif review.asks is Asks.DELETE:
+        effect = "The row is deleted, with all that hangs on it."
+    elif review.asks is Asks.RETURN:
+        effect = "The row is made, with what the client wanted."
+        writes = [
+            presenting.value(one.column, one.type, HIDDEN if one.column in hidden else one.client)
+            for one in review.disputed
+            if one.client is not UNKNOWN
+        ]
+    else:
+        effect = "The client's values are written."
+        writes = [
+            presenting.changed(
+                one.column, one.type, *((HIDDEN, HIDDEN) if one.column in hidden else (one.server, one.client))
+            )
+            for one in review.disputed
+            if Choice.CLIENT in one.choices
+        ] + settled(review.settling, hidden)
+    return {"conflict": conflict, "look": review.look, "effect": effect, "writes": writes, "asks": review.asks}
+
+
+def addresses(request: HttpRequest, review: Review) -> dict[str, str]:
+    """Where a conflict's page leads to."""
+    conflict = review.conflict
+    return {
+        "history": row_address(review.declaration.table, conflict.row_id),
+        "row_page": row_page(request, review.declaration, conflict.row_id) if review.remote is not None else "",
+        "state": reverse("admin:syncing_syncconflict_state", args=[conflict.pk]),
+    }
+
+
+def verdict(conflict: SyncConflict) -> str:
+    """How a conflict ended, in words."""
+    if conflict.status == SyncConflict.Status.EXPIRED:
+        return "Expired: the deletion of its row left nothing to decide"
+    words = {
+        "local_wins": "The client's write was done",
+        "remote_wins": "The server's row was kept",
+        "merge": "Merged, the server's where it could not be",
+        "manual": "Values were chosen column by column",
+    }
+    return words.get(conflict.resolution or "", "Decided")
