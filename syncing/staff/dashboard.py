@@ -23,14 +23,14 @@ from syncing.staff.personal import reads_personal
 PERMISSION = "syncing.view_syncmetric"
 #: Lists to which tiles lead, by the permission to look at them.
 LISTS = {
-    "log": ("syncing.view_syncevent", "admin:syncing_syncevent_changelist", ""),
-    "clients": ("syncing.view_syncclient", "admin:syncing_syncclient_changelist", ""),
-    "conflicts": ("syncing.view_syncconflict", "admin:syncing_syncconflict_changelist", "?status__exact=open"),
-    "checkpoints": ("syncing.view_synccheckpoint", "admin:syncing_synccheckpoint_changelist", ""),
-    "alerts": ("syncing.view_syncalert", "admin:syncing_syncalert_changelist", ""),
-    "processes": ("syncing.view_syncprocess", "admin:syncing_syncprocess_changelist", ""),
-    "mutations": ("syncing.view_mutationreceipt", "admin:syncing_mutationreceipt_changelist", ""),
-    "metrics": ("syncing.view_syncmetric", "admin:syncing_syncmetric_changelist", ""),
+    "log": ("syncing.view_syncevent", "admin:syncing_syncevent_changelist"),
+    "clients": ("syncing.view_syncclient", "admin:syncing_syncclient_changelist"),
+    "conflicts": ("syncing.view_syncconflict", "admin:syncing_syncconflict_changelist"),
+    "checkpoints": ("syncing.view_synccheckpoint", "admin:syncing_synccheckpoint_changelist"),
+    "alerts": ("syncing.view_syncalert", "admin:syncing_syncalert_changelist"),
+    "processes": ("syncing.view_syncprocess", "admin:syncing_syncprocess_changelist"),
+    "mutations": ("syncing.view_mutationreceipt", "admin:syncing_mutationreceipt_changelist"),
+    "metrics": ("syncing.view_syncmetric", "admin:syncing_syncmetric_changelist"),
 }
 TITLES = {"1h": "1 hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 
@@ -59,11 +59,7 @@ def context(request: HttpRequest) -> dict[str, Any]:
 
 def lists(request: HttpRequest) -> dict[str, str]:
     """Addresses of the lists at which this user may look."""
-    return {
-        name: reverse(view) + query
-        for name, (permission, view, query) in LISTS.items()
-        if request.user.has_perm(permission)
-    }
+    return {name: reverse(view) for name, (permission, view) in LISTS.items() if request.user.has_perm(permission)}
 
 
 def now(request: HttpRequest) -> HttpResponse:
