@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from uuid import uuid4
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from claudia.postgres import EmbeddedPostgres
 from tests.acceptance.browser import CHROMIUM, HASH, PASSWORD
+from tests.acceptance.mutations import update
 from tests.acceptance.server import ROOT
-from tests.acceptance.site import Site, drop_database, make_database
+from tests.acceptance.site import Person, Site, drop_database, make_database
+from tests.acceptance.web import ask_now
 
 FOLDER = ROOT / "docs" / "screenshots"
 STAFF = "staff@example.org"
 COLOURS = 224
+#: Seconds for which something happens before the dashboard is taken.
+BUSY = 25
 #: Name of a picture: what is looked at, theme, width.
 LISTS = {
     "sessions": ("/admin/conversations/session/", "light", 1280),
@@ -37,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         site = Site(url, Path(folder))
         try:
-            server = site.serve()
+            server = site.serve(SYNC_METRICS_SECONDS="2")
             site.connect()
             server.manage("seed_demo")
             site.insert("users", email=STAFF, name="Staff", is_staff=True, is_superuser=True, password=HASH)
@@ -79,6 +84,8 @@ def take(page: Page, origin: str, site: Site, theme: str, width: int) -> None:
             keep(page, name)
     if (theme, width) == ("light", 1280):
         collide(page, origin, site)
+        review(page, origin, site)
+        watch(page, origin, site)
 
 
 def collide(page: Page, origin: str, site: Site) -> None:
@@ -92,11 +99,49 @@ def collide(page: Page, origin: str, site: Site) -> None:
     keep(page, "collision")
 
 
+def review(page: Page, origin: str, site: Site) -> None:
+    """A conflict that waits for a reviewer, and what the log has of the row."""
+    [(owner, row, version, summary)] = site.sql(
+        "SELECT user_id, id, sync_version, summary FROM memory WHERE summary <> '' AND user_id IS NOT NULL"
+        " ORDER BY key LIMIT 1"
+    )
+    site.update("memory", str(row), summary=f"{summary} In English, please.")
+    wanted = update(
+        "memory", str(row), version, strategy="manual", summary=f"{summary} In the language of the question."
+    )
+    alice = Person(str(owner), "", site.token(str(owner)))
+    answer = ask_now(origin + "/api/mutations", alice, {"client": str(uuid4()), "mutations": [wanted]})
+    [result] = answer.body["results"]
+    page.goto(f"{origin}/admin/syncing/syncconflict/{result['conflict']}/change/")
+    keep(page, "review")
+    page.goto(f"{origin}/admin/syncing/syncevent/?row={row}")
+    keep(page, "log")
+
+
+def watch(page: Page, origin: str, site: Site) -> None:
+    """The dashboard, while somebody has the workspace open and messages are written."""
+    reader = page.context.new_page()
+    reader.goto(f"{origin}/")
+    page.goto(f"{origin}/admin/")
+    [(session,)] = site.sql("SELECT id FROM sessions ORDER BY created_at LIMIT 1")
+    for number in range(BUSY * 20):
+        site.message(str(session), f"One of many, {number}")
+        page.wait_for_timeout(50)
+    page.locator("#liveness[data-state=live]").wait_for()
+    page.screenshot(path=str(FOLDER / "dashboard.png"), animations="disabled")
+    shrink(FOLDER / "dashboard.png")
+
+
 def keep(page: Page, name: str) -> None:
     """The page as it is, in few colours."""
     page.wait_for_load_state("networkidle")
     path = FOLDER / f"{name}.png"
     page.screenshot(path=str(path), animations="disabled")
+    shrink(path)
+
+
+def shrink(path: Path) -> None:
+    """To few colours."""
     with Image.open(path) as picture:
         picture.convert("RGB").quantize(COLOURS).save(path, optimize=True)
 

@@ -60,8 +60,10 @@ def reviewing(desk: Desk, site: Site, cast: Cast) -> Iterator[Reviewing]:
     tab.page.get_by_label("Password").fill(PASSWORD)
     tab.page.get_by_role("button", name="Sign in").click()
     tab.page.wait_for_url(f"**{QUEUE}")
+    others_end = "UPDATE sync_conflicts SET status = 'expired', resolved_at = now() WHERE status = 'open'"
+    site.sql(others_end)
     yield Reviewing(tab, site)
-    site.sql("UPDATE sync_conflicts SET status = 'expired', resolved_at = now() WHERE status = 'open'")
+    site.sql(others_end)
 
 
 def test_conflicts_are_decided_by_keyboard_alone_while_the_row_moves(

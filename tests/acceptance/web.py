@@ -32,15 +32,23 @@ async def ask(
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
     """One request, by the person's token if there is one; a body is JSON unless it is bytes."""
+    return await asyncio.to_thread(ask_now, server.origin + path, person, body, method=method, headers=headers)
+
+
+def ask_now(
+    url: str,
+    person: Person | None = None,
+    body: Any = None,
+    *,
+    method: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """The same, waiting. method: POST where there is a body, if none is named."""
     data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
     sent = {"Content-Type": "application/json"} if data is not None else {}
     if person:
         sent["Authorization"] = f"Bearer {person.token}"
-    request = Request(server.origin + path, data, {**sent, **(headers or {})}, method=method)
-    return await asyncio.to_thread(_ask, request)
-
-
-def _ask(request: Request) -> Reply:
+    request = Request(url, data, {**sent, **(headers or {})}, method=method)
     try:
         with urlopen(request, timeout=20) as response:
             return Reply(response.status, _read(response.read()), _lower(response.headers))

@@ -105,13 +105,13 @@ def test_it_agrees_at_every_comparison_while_writers_write_and_scopes_come_and_g
 def test_one_that_reads_slowly_falls_behind_catches_up_and_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(canary, "HIGH_WATER", 100)
     fallen: list[Connection] = []
-    fall_behind = hub.Hub._fall_behind
+    fall_behind = hub.Hub.fall_behind
 
     def noted(self: hub.Hub, connection: Connection, *how: Any) -> None:
         fallen.append(connection)
         fall_behind(self, connection, *how)
 
-    monkeypatch.setattr(hub.Hub, "_fall_behind", noted)
+    monkeypatch.setattr(hub.Hub, "fall_behind", noted)
 
     async def play(world: World) -> None:
         like, shape = await a_connection(world)

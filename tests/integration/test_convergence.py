@@ -43,11 +43,13 @@ class JudgedLink:
         self.client = client
         self.paused = False
         self.open = True
+        self.written = 0
         self._reading = asyncio.Event()
         self._reading.set()
 
     def write(self, frame: Packet) -> None:
         if self.open:
+            self.written += len(frame.text)
             self.client.receive(frame.text)
 
     async def drained(self) -> None:

@@ -193,6 +193,9 @@ def test_staff_see_and_revoke_tokens_and_never_the_secret() -> None:
         assert text not in response.content.decode()
         assert token.digest not in response.content.decode()
     assert client.get(reverse("admin:accounts_apitoken_add")).status_code == 403
-    client.post(page.request["PATH_INFO"], {"action": "revoke", "_selected_action": [str(token.pk)]})
+    chosen = {"action": "revoke", "_selected_action": [str(token.pk)]}
+    client.post(page.request["PATH_INFO"], chosen)
+    assert authenticate_token(text), "it asks first"
+    client.post(page.request["PATH_INFO"], {**chosen, "confirmed": "yes"})
     assert authenticate_token(text) is None
     assert site.is_registered(ApiToken)

@@ -1,0 +1,95 @@
+"""The engine's tables for what is measured and what is wrong: server processes, alerts, metrics."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models.functions import Now
+
+from syncing.identity import uuid7
+from syncing.instruments import Kind
+
+
+class SyncProcess(models.Model):
+    """A server process: where it runs, and what it said when it last answered a heartbeat.
+
+    snapshot: of the checkpoint up to which its feed had read by then. figures: see `pulse`. missed_at: since when
+    somebody waits for an answer in vain, NULL while it answers.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    host = models.TextField()
+    pid = models.IntegerField()
+    backend_pid = models.IntegerField(null=True)
+    started_at = models.DateTimeField(db_default=Now())
+    answered_at = models.DateTimeField(null=True)
+    missed_at = models.DateTimeField(null=True)
+    snapshot = models.TextField(db_default="")
+    figures = models.JSONField(db_default={})
+
+    class Meta:
+        db_table = "sync_processes"
+        verbose_name_plural = "sync processes"
+
+    def __str__(self) -> str:
+        return f"{self.pid} on {self.host}"
+
+
+class SyncAlert(models.Model):
+    """What is wrong now, as it was told when it began. Whoever inserts or deletes the row announces it."""
+
+    key = models.TextField(primary_key=True)
+    code = models.TextField()
+    part = models.TextField()
+    severity = models.TextField()
+    message = models.TextField()
+    raised_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "sync_alerts"
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class SyncMetric(models.Model):
+    """What one process measured in one window of time, by metric and labels; or, rolled up, all of them in an hour.
+
+    process: NULL once rolled up. count, total, least, greatest, latest: of a distribution's values, the rest of which
+    is in `sketch` (see `sketch`); a counter has what it counted in `total`, a gauge its value times seconds.
+    """
+
+    class Span(models.TextChoices):
+        WINDOW = "window", "a window of one process"
+        HOUR = "hour", "an hour of all processes"
+
+    id = models.BigAutoField(primary_key=True)
+    span = models.TextField(choices=Span.choices, default=Span.WINDOW, db_default=Span.WINDOW)
+    process = models.UUIDField(null=True)
+    starts_at = models.DateTimeField()
+    seconds = models.FloatField()
+    name = models.TextField()
+    kind = models.TextField(choices=[(str(kind), str(kind)) for kind in Kind])
+    unit = models.TextField(blank=True, db_default="")
+    labels = models.JSONField(db_default={}, default=dict)
+    count = models.BigIntegerField()
+    total = models.FloatField()
+    least = models.FloatField(null=True)
+    greatest = models.FloatField(null=True)
+    latest = models.FloatField(null=True)
+    latest_at = models.DateTimeField()
+    sketch = models.BinaryField(null=True)
+
+    class Meta:
+        db_table = "sync_metrics"
+        constraints = [
+            # A window that is written again, since nobody knows whether it was, is there once; so is an hour.
+            models.UniqueConstraint(
+                fields=["span", "starts_at", "process", "name", "kind", "unit", "labels"],
+                name="sync_metrics_window",
+                nulls_distinct=False,
+            )
+        ]
+        indexes = [models.Index(fields=["name", "starts_at"], name="sync_metrics_name")]
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.starts_at}"
