@@ -32,6 +32,7 @@ class Reviewing:
         self.page.goto(self.tab.origin + path)
 
     def press(self, *keys: str) -> None:
+        self.page.wait_for_load_state()  # until then nobody hears keys
         for key in keys:
             self.page.keyboard.press(key)
 
