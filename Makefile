@@ -37,7 +37,7 @@ test: environment-test ## Run all tests: of the browser client in node, then all
 bench: environment-bench ## Measure everything beside its baseline, in about a quarter of an hour; draw docs/benchmarks/
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
-screenshots: environment-test ## Take the pictures of docs/admin.md anew, with Chromium
+screenshots: environment-test ## Take the pictures of the documents anew, with Chromium
 	@$(BIN)/python -m tests.acceptance.screenshots
 
 soak: environment-test ## Try for MINUTES=10 to make the road out lose, double, tear or turn back anything; SEED=… repeats
