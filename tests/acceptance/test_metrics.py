@@ -50,7 +50,7 @@ async def test_two_servers_add_up_to_what_the_log_the_receipts_and_the_clients_s
 ) -> None:
     second = site.serve(SYNC_METRICS_SECONDS="1")
     # Each begins to follow by a checkpoint of its own; what that one takes from others' hands nobody counts.
-    follow = "SELECT FROM sync_checkpoints WHERE opens_mark HAVING count(*) >= 2"
+    follow = "SELECT 1 FROM sync_checkpoints WHERE opens_mark HAVING count(*) >= 2"
     await asyncio.to_thread(eventually, lambda: site.sql(follow), "both follow the log")
     cast = Cast.enter(site)
     async with client(first, cast.bob) as bob, client(second, cast.vera) as vera, client(second, cast.bob) as other:
