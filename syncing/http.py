@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from typing import Any
 from uuid import UUID
 
@@ -32,7 +33,7 @@ STATUS = {
 AGAIN = {"rate_limited", "unavailable"}
 
 
-class ApiRequest(AsyncConsumer):
+class ApiRequest(AsyncConsumer, ABC):
     """One request: read within bounds, authenticated, answered in JSON. Errors have the codes of the protocol."""
 
     channel_layer_alias = ""
@@ -80,9 +81,9 @@ class ApiRequest(AsyncConsumer):
             logger.exception("a request could not be handled")
             await self.refuse(500, "internal", "The server failed to handle this request; it was reported.")
 
+    @abstractmethod
     async def handle(self, identity: Identity, body: bytes) -> bytes:
         """The JSON text that answers."""
-        raise NotImplementedError
 
     async def refuse(self, status: int, code: str, message: str, headers: Any = ()) -> None:
         """An error, as the protocol words it."""

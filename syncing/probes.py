@@ -10,6 +10,7 @@ import ipaddress
 import logging
 import secrets
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +37,7 @@ GOOD_FOR = 1.0
 FORWARDED = {b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip", b"via"}
 
 
-class Probe(AsyncConsumer):
+class Probe(AsyncConsumer, ABC):
     """A GET or HEAD without a body that matters."""
 
     channel_layer_alias = ""
@@ -53,9 +54,9 @@ class Probe(AsyncConsumer):
             await self.answer()
         raise StopConsumer
 
+    @abstractmethod
     async def answer(self) -> None:
         """Replies."""
-        raise NotImplementedError
 
     async def reply(
         self, status: int, body: bytes, content_type: bytes = b"application/json", headers: Any = ()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -85,7 +86,7 @@ class Tallies(Generic[Sum]):
         return total
 
 
-class _Buffered:
+class _Buffered(ABC):
     """A series whose values wait in a list; `list.append` is atomic, and so are copying from it and cutting it off."""
 
     __slots__ = ("_append", "_lock", "_waiting", "key")
@@ -110,8 +111,9 @@ class _Buffered:
         del self._waiting[: len(some)]
         return some
 
+    @abstractmethod
     def _fold(self) -> None:
-        raise NotImplementedError
+        """Takes in what waits; the lock is held."""
 
 
 class Counter(_Buffered):

@@ -6,21 +6,23 @@ import re
 from html import unescape
 from typing import Any
 
+from django.apps import apps
 from django.contrib.auth.models import Group
 from django.test import Client
 
 from accounts.models import User
+from claudia.groups import make_groups
 from tests.factories import UserFactory
 
 LOG = "/admin/syncing/syncevent/"
 CONFLICTS = "/admin/syncing/syncconflict/"
 
 
-def member(group: str | None, **values: Any) -> User:
-    """A member of staff in one of the groups; None for one who may nothing yet."""
+def member(*groups: str, **values: Any) -> User:
+    """A member of staff in these groups, which are there even after a test that emptied the tables."""
+    make_groups(apps)
     user: User = UserFactory(is_staff=True, **values)
-    if group is not None:
-        user.groups.add(Group.objects.get(name=group))
+    user.groups.set(Group.objects.filter(name__in=groups))
     return user
 
 

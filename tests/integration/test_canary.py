@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ from syncing.matching import RowEvents
 from syncing.shapes import Shape
 from syncing.signals import canary_agreed, canary_differed
 from tests.feeds import PATIENCE
-from tests.integration.test_convergence import SHAPES, World, client_act, random_history
+from tests.world import SHAPES, World, client_act, in_world, random_history, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SESSION = "INSERT INTO sessions (user_id, title) VALUES (%s, 'a secret title') RETURNING id::text"
@@ -29,29 +29,6 @@ SESSION = "INSERT INTO sessions (user_id, title) VALUES (%s, 'a secret title') R
 def unsafe(monkeypatch: pytest.MonkeyPatch) -> None:
     """Factories write in the one thread of it all."""
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-
-
-async def until(condition: Callable[[], Any], what: str) -> None:
-    """There is nothing to wait for but the hub's own tasks."""
-    try:
-        async with asyncio.timeout(PATIENCE):
-            while not condition():  # noqa: ASYNC110
-                await asyncio.sleep(0.002)
-    except TimeoutError:
-        raise AssertionError(f"waited in vain: {what}") from None
-
-
-def in_world(play: Callable[[World], Awaitable[None]]) -> None:
-    async def run() -> None:
-        world = World()
-        world.hub.start()
-        try:
-            await play(world)
-        finally:
-            await world.hub.stop()
-            world.close()
-
-    asyncio.run(run())
 
 
 async def a_connection(world: World, table: str = "sessions") -> tuple[Connection, Shape]:
@@ -99,7 +76,7 @@ def test_it_agrees_at_every_comparison_while_writers_write_and_scopes_come_and_g
         assert len(verdicts) > 10
         assert any(verdict.rows for verdict in verdicts)
 
-    in_world(play)
+    asyncio.run(in_world(play))
 
 
 def test_one_that_reads_slowly_falls_behind_catches_up_and_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +115,7 @@ def test_one_that_reads_slowly_falls_behind_catches_up_and_agrees(monkeypatch: p
         assert verdict.agrees
         assert verdict.rows
 
-    in_world(play)
+    asyncio.run(in_world(play))
 
 
 # -- it differs --------------------------------------------------------------------------------------------------------
@@ -215,7 +192,7 @@ def test_a_planted_fault_is_noticed(
         assert verdict.scopes == ["u"]
         assert len(verdict.ids) == sum(told)
 
-    in_world(play)
+    asyncio.run(in_world(play))
 
 
 async def settled(world: World) -> None:
@@ -291,7 +268,7 @@ def test_the_hub_keeps_canaries_where_the_setting_says_so_and_tells_what_they_fo
         clients = world.admin.execute("SELECT count(*) FROM sync_clients").fetchone()
         assert clients == (1,), "the canary is no client"
 
-    in_world(play)
+    asyncio.run(in_world(play))
     (first, *_) = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
     assert "sessions" in first
     assert "1 differing" in first
@@ -307,7 +284,7 @@ def test_without_the_setting_there_is_none(settings: Any, monkeypatch: pytest.Mo
     async def play(world: World) -> None:
         await a_connection(world)
 
-    in_world(play)
+    asyncio.run(in_world(play))
     assert made == []
 
 
@@ -323,7 +300,7 @@ def test_a_large_shape_is_skipped_before_anything_of_it_is_read(monkeypatch: pyt
         await kept._one(like, shape)
         assert (kept.unjudged, kept.agreed, entered) == (1, 0, [])
 
-    in_world(play)
+    asyncio.run(in_world(play))
 
 
 def test_one_with_too_many_bytes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,7 +317,7 @@ def test_one_with_too_many_bytes_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
         await kept._one(like, shape)
         assert kept.unjudged == 1
 
-    in_world(play)
+    asyncio.run(in_world(play))
 
 
 def test_rows_that_are_too_many_to_be_compared_with_are_not_read_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,7 +333,7 @@ def test_rows_that_are_too_many_to_be_compared_with_are_not_read_on(monkeypatch:
             monkeypatch.setattr(canary, "MOST_BYTES", 10**6)
             assert (await bird.judge()).agrees, "the reader that was stopped serves others"
 
-    in_world(play)
+    asyncio.run(in_world(play))
 
 
 def test_one_whose_connection_is_closed_is_not_compared() -> None:
@@ -367,7 +344,7 @@ def test_one_whose_connection_is_closed_is_not_compared() -> None:
             with pytest.raises(Unjudged, match="closed"):
                 await bird.follow(PATIENCE)
 
-    in_world(play)
+    asyncio.run(in_world(play))
 
 
 def test_a_shape_that_is_being_staged_anew_is_compared_when_it_is_ready_again() -> None:
@@ -380,4 +357,4 @@ def test_a_shape_that_is_being_staged_anew_is_compared_when_it_is_ready_again() 
         assert verdict.agrees
         assert verdict.rows
 
-    in_world(play)
+    asyncio.run(in_world(play))

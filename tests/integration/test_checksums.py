@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
@@ -24,9 +23,8 @@ from syncing.shapes import Shape
 from syncing.snapshots import SPELLING
 from syncing.values import ColumnType
 from tests.checksums import json_without_numbers, values_of, versions_of
-from tests.feeds import PATIENCE
-from tests.integration.test_convergence import SHAPES, Client, JudgedLink, World, client_act, random_history
 from tests.rows import another, field_of, made
+from tests.world import SHAPES, Client, JudgedLink, World, client_act, in_world, random_history, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -108,31 +106,11 @@ def ask(world: World, client: Client, subscription: str) -> bool:
     return True
 
 
-async def until(condition: Callable[[], Any], what: str) -> None:
-    """There is nothing to wait for but the hub's own tasks."""
-    try:
-        async with asyncio.timeout(PATIENCE):
-            while not condition():  # noqa: ASYNC110
-                await asyncio.sleep(0.002)
-    except TimeoutError:
-        raise AssertionError(f"waited in vain: {what}") from None
-
-
 async def checked(world: World, client: Client, subscription: str) -> None:
     """Returns when one more checksum was compared; what differs is among the client's problems."""
     before = client.replica.checks, len(client.problems)
     assert ask(world, client, subscription)
     await until(lambda: (client.replica.checks, len(client.problems)) != before, "the checksums")
-
-
-async def in_world(play: Callable[[World], Awaitable[None]]) -> None:
-    world = World()
-    world.hub.start()
-    try:
-        await play(world)
-    finally:
-        await world.hub.stop()
-        world.close()
 
 
 @pytest.mark.parametrize("seed", range(4))

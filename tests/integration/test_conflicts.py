@@ -14,21 +14,11 @@ from memory.models import Memory
 from projects.models import Collaborator, Project
 from syncing.identity import uuid7
 from syncing.models import SyncConflict, SyncEvent
-from tests.cast import Cast, cast
+from tests.cast import Cast
 from tests.factories import AgentFactory, MemoryFactory, SessionFactory, UserFactory
 from tests.writing import Device, code, conflict_of, mutation, row_of
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def people() -> Cast:
-    return cast()
-
-
-@pytest.fixture
-def bob(people: Cast) -> Device:
-    return Device(people.bob)
 
 
 def memory(people: Cast, **values: Any) -> Memory:

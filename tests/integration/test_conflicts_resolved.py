@@ -21,21 +21,11 @@ from syncing.frames import Resolve
 from syncing.identity import uuid7
 from syncing.models import SyncConflict, SyncEvent
 from syncing.signals import conflict_opened, conflict_resolved
-from tests.cast import Cast, cast
+from tests.cast import Cast
 from tests.factories import MemoryFactory, SessionFactory, UserFactory
 from tests.writing import Device, code, conflict_of, row_of
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def people() -> Cast:
-    return cast()
-
-
-@pytest.fixture
-def bob(people: Cast) -> Device:
-    return Device(people.bob)
 
 
 def disputed(people: Cast, bob: Device, **local: Any) -> tuple[Session, SyncConflict]:

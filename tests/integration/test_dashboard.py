@@ -7,8 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.apps import apps
-from django.contrib.auth.models import Group
 from django.core.cache import cache
 from django.db import connection
 from django.test import Client
@@ -17,32 +15,17 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
-from claudia.groups import make_groups
 from syncing.identity import uuid7
 from syncing.models import SyncClient, SyncMetric, SyncProcess
 from syncing.sketch import Sketch
 from syncing.staff import charts, figures
 from tests.factories import MessageFactory, UserFactory
 from tests.factories.syncing import SyncConflictFactory
+from tests.staff import member, signed_in
 
 pytestmark = pytest.mark.django_db
 GROUPS = ("viewer", "support", "operator")
 MOST_QUERIES = 15
-
-
-def member(*groups: str, **values: Any) -> User:
-    """Somebody of the staff."""
-    make_groups(apps)
-    user: User = UserFactory(is_staff=True, **values)
-    user.groups.set(Group.objects.filter(name__in=groups))
-    return user
-
-
-def browser(user: User) -> Client:
-    """Where they are signed in."""
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def now(client: Client) -> dict[str, Any]:
@@ -54,7 +37,7 @@ def now(client: Client) -> dict[str, Any]:
 @pytest.fixture
 def viewer() -> Client:
     cache.clear()
-    return browser(member("viewer"))
+    return signed_in(member("viewer"))
 
 
 def window(
@@ -81,7 +64,7 @@ def server(**told: Any) -> SyncProcess:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_each_group_sees_the_dashboard_and_only_operators_what_may_be_done(group: str) -> None:
-    client = browser(member(group))
+    client = signed_in(member(group))
     text = client.get("/admin/").content.decode()
     assert 'id="dashboard"' in text
     assert ("Force everyone to resync" in text) == (group == "operator")
@@ -91,7 +74,7 @@ def test_each_group_sees_the_dashboard_and_only_operators_what_may_be_done(group
 
 
 def test_staff_without_a_group_see_no_figures() -> None:
-    client = browser(member())
+    client = signed_in(member())
     assert 'id="dashboard"' not in client.get("/admin/").content.decode()
     for name in ("dashboard_now", "dashboard_series"):
         assert client.get(reverse(f"admin:{name}")).status_code == 403
@@ -99,7 +82,7 @@ def test_staff_without_a_group_see_no_figures() -> None:
 
 @pytest.mark.parametrize("name", ["dashboard_now", "dashboard_series"])
 def test_an_ordinary_user_is_told_nothing(name: str) -> None:
-    for client in (Client(), browser(UserFactory())):
+    for client in (Client(), signed_in(UserFactory())):
         answer = client.get(reverse(f"admin:{name}"))
         assert answer.status_code in (302, 403)
         assert b"clients" not in answer.content

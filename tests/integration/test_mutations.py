@@ -17,18 +17,13 @@ from syncing.declarations import Declaration, declarations
 from syncing.frames import Mutate
 from syncing.identity import uuid7
 from syncing.models import MutationReceipt, SyncedModel
-from tests.cast import Cast, cast
+from tests.cast import Cast
 from tests.factories import AgentFactory, MemoryFactory, MessageFactory, SessionFactory, UserFactory
 from tests.rows import another, field_of, made
 from tests.writing import Device, code, events_of, fields, mutation, row_of
 
 pytestmark = pytest.mark.django_db
 WRITABLE = sorted(table for table, one in declarations().items() if one.writable)
-
-
-@pytest.fixture
-def people() -> Cast:
-    return cast()
 
 
 @pytest.fixture

@@ -17,16 +17,11 @@ from syncing import writing
 from syncing.identity import uuid7
 from syncing.models import SyncConflict
 from syncing.receipts import Answer
-from tests.cast import Cast, cast
+from tests.cast import Cast
 from tests.factories import MemoryFactory, SessionFactory, UserFactory
 from tests.writing import Device, conflict_of, mutation
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def people() -> Cast:
-    return cast()
 
 
 def at_once(*work: Callable[[], Any]) -> list[Any]:

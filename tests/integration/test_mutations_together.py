@@ -20,16 +20,11 @@ from syncing.identity import uuid7
 from syncing.models import MutationReceipt
 from syncing.receipts import Ended
 from syncing.writers import Writer
-from tests.cast import Cast, cast
+from tests.cast import Cast
 from tests.factories import SessionFactory
 from tests.writing import Device, code, conflict_of, events_of, mutation, row_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def people() -> Cast:
-    return cast()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from syncing.maintenance import Busy
 from syncing.models import SyncCheckpoint, SyncClient, SyncEvent
 from tests.connections import listening
 from tests.factories import UserFactory
-from tests.integration.test_dashboard import browser, member
+from tests.staff import member, signed_in
 
 Resets = Callable[[], list[str]]
 URLS = [
@@ -42,7 +42,7 @@ def resets(db: None) -> Callable[[], list[str]]:
 @pytest.mark.parametrize("group", ["viewer", "support", None])
 def test_nobody_but_operators_is_asked_or_obeyed(group: str | None, url: str, resets: Resets) -> None:
     user = member(*[group] if group else [])
-    client = browser(user)
+    client = signed_in(user)
     path, _, query = url.format(user=user.pk).partition("?")
     assert client.get(f"{path}?{query}").status_code == 403
     assert client.post(path, {"user": str(user.pk)}).status_code == 403
@@ -54,7 +54,7 @@ def test_nobody_but_operators_is_asked_or_obeyed(group: str | None, url: str, re
 @pytest.mark.parametrize("url", URLS)
 def test_an_ordinary_user_is_led_to_the_login(url: str, resets: Resets) -> None:
     user = UserFactory()
-    client = browser(user)
+    client = signed_in(user)
     assert client.get(url.format(user=user.pk)).status_code == 302
     assert client.post(url.partition("?")[0], {"user": str(user.pk)}).status_code == 302
     assert resets() == []
@@ -64,7 +64,7 @@ def test_an_ordinary_user_is_led_to_the_login(url: str, resets: Resets) -> None:
 @pytest.mark.parametrize("url", URLS)
 def test_a_get_asks_and_does_nothing(url: str, resets: Resets) -> None:
     user = member("operator")
-    text = browser(user).get(url.format(user=user.pk)).content.decode()
+    text = signed_in(user).get(url.format(user=user.pk)).content.decode()
     assert "csrfmiddlewaretoken" in text
     assert resets() == []
     assert not LogEntry.objects.exists()
@@ -81,7 +81,7 @@ def test_a_post_without_the_token_of_the_page_is_refused(resets: Resets) -> None
 @pytest.mark.django_db
 def test_everyone_is_forced_to_resync_by_resets_in_the_log(resets: Resets) -> None:
     user = member("operator")
-    answer = browser(user).post("/admin/operations/resync/", follow=True)
+    answer = signed_in(user).post("/admin/operations/resync/", follow=True)
     assert "Forced every client to resync." in answer.content.decode()
     assert sorted(resets()) == sorted(one.db_table for one in declarations().values())
     (entry,) = LogEntry.objects.all()
@@ -90,27 +90,27 @@ def test_everyone_is_forced_to_resync_by_resets_in_the_log(resets: Resets) -> No
 
 @pytest.mark.django_db
 def test_one_table_alone_can_be_chosen(resets: Resets) -> None:
-    browser(member("operator")).post("/admin/operations/resync/", {"table": "messages"})
+    signed_in(member("operator")).post("/admin/operations/resync/", {"table": "messages"})
     assert resets() == ["messages"]
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("aim", [{"client": "x"}, {"user": "x"}, {"user": str(uuid4())}, {"table": "x"}])
 def test_whoever_or_whatever_is_not_there_is_not_found(aim: dict[str, str], resets: Resets) -> None:
-    assert browser(member("operator")).post("/admin/operations/resync/", aim).status_code == 404
+    assert signed_in(member("operator")).post("/admin/operations/resync/", aim).status_code == 404
     assert resets() == []
 
 
 @pytest.mark.django_db
 def test_nobody_in_particular_cannot_be_disconnected() -> None:
-    assert browser(member("operator")).post("/admin/operations/disconnect/").status_code == 404
+    assert signed_in(member("operator")).post("/admin/operations/disconnect/").status_code == 404
     with pytest.raises(ValueError, match="must be named"):
         operations.disconnect()
 
 
 @pytest.mark.django_db
 def test_a_task_that_is_none_of_those_listed_cannot_be_run() -> None:
-    client = browser(member("operator"))
+    client = signed_in(member("operator"))
     for task in ("flush", "migrate", "nonsense"):
         assert client.post(f"/admin/operations/run/{task}/").status_code == 404
         with pytest.raises(KeyError):
@@ -138,7 +138,7 @@ def test_one_task_at_a_time() -> None:
 @pytest.mark.django_db
 def test_recent_operations_stand_on_the_dashboard_the_newest_first() -> None:
     user = member("operator")
-    client = browser(user)
+    client = signed_in(user)
     for table in ("messages", "sessions"):
         client.post("/admin/operations/resync/", {"table": table})
     told = json.loads(client.get("/admin/dashboard/now/").content)["operations"]

@@ -25,11 +25,6 @@ from tests.factories.projects import CollaboratorFactory, ProjectFactory
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def people() -> Cast:
-    return cast()
-
-
 def sql(statement: str, *params: Any) -> list[tuple[Any, ...]]:
     """What psql would do."""
     with connection.cursor() as cursor:

@@ -8,23 +8,13 @@ from django.test import Client
 
 from memory.models import Memory
 from syncing.models import PersonalReading, SyncEvent
-from tests.cast import Cast, cast
+from tests.cast import Cast
 from tests.factories import MemoryFactory, UserFactory
-from tests.integration.test_review import decide, disputed, look, reloaded, url_of
+from tests.reviews import decide, disputed, look, reloaded, url_of
 from tests.staff import CONFLICTS, member, page, signed_in
 from tests.writing import Device, conflict_of
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def people() -> Cast:
-    return cast()
-
-
-@pytest.fixture
-def bob(people: Cast) -> Device:
-    return Device(people.bob)
 
 
 @pytest.fixture

@@ -10,25 +10,15 @@ from django.test import Client
 
 from conversations.models import Session
 from syncing.models import SyncConflict
-from tests.cast import Cast, cast
+from tests.cast import Cast
 from tests.factories import SessionFactory
 from tests.factories.syncing import SyncConflictFactory
-from tests.integration.test_review import disputed
+from tests.reviews import disputed
 from tests.staff import CONFLICTS, main_of, member, signed_in, words
 from tests.writing import Device, conflict_of
 
 pytestmark = pytest.mark.django_db
 MANY = f"{CONFLICTS}many/"
-
-
-@pytest.fixture
-def people() -> Cast:
-    return cast()
-
-
-@pytest.fixture
-def bob(people: Cast) -> Device:
-    return Device(people.bob)
 
 
 @pytest.fixture
@@ -163,7 +153,7 @@ def test_what_makes_no_sense_changes_nothing(data: dict[str, Any], staff: Client
 def test_it_takes_the_permission_to_review(action: str, people: Cast, bob: Device, staff: Client) -> None:
     row, kept = disputed(people, bob)
     _, data = previewed(staff, "take", kept)
-    for client in (signed_in(member("viewer")), signed_in(member(None))):
+    for client in (signed_in(member("viewer")), signed_in(member())):
         assert client.post(MANY, {**data, "action": action}).status_code == 403
         assert client.post(MANY, {"action": action, "conflict": [str(kept.pk)]}).status_code == 403
     row.refresh_from_db()

@@ -13,7 +13,7 @@ from django.db import connection
 from conversations.models import Session
 from syncing.models import SyncConflict, SyncEvent
 from tests.cast import cast
-from tests.integration.test_review import decide, disputed, look, url_of
+from tests.reviews import decide, disputed, look, url_of
 from tests.staff import main_of, member, signed_in, words
 from tests.writing import Device
 

@@ -15,8 +15,8 @@ from django.core.management import get_commands
 
 import syncing
 from syncing.declarations import Declaration, declarations
-from tests.integration.test_convergence import SHAPES
 from tests.rows import factory_of, plain
+from tests.world import SHAPES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 APPS = ("claudia", "accounts", "projects", "agents", "conversations", "memory", "syncing")
