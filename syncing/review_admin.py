@@ -23,6 +23,19 @@ from syncing.staff import ReadOnlyAdmin, masked_columns, reads_personal, record_
 
 PERMISSION = "syncing.review_conflicts"
 QUEUE = "admin:syncing_syncconflict_changelist"
+#: What the pages' scripts hear, as their help tells it.
+QUEUE_KEYS = (("jk", "down, up"), (["Enter"], "open"), ("x", "select"), ("?", "this help"))
+CONFLICT_KEYS = (
+    ("jk", "next, previous question (also with the arrows)"),
+    ("sce", "take the server's, take the client's, edit"),
+    ("SC", "the same for all questions"),
+    ("r", "give a reason"),
+    (["Enter"], "decide, after one more Enter"),
+    ("np", "next, previous conflict"),
+    ("m", "take on, or give back"),
+    ("u", "back to all conflicts"),
+    (["Esc"], "leave a field, close this"),
+)
 #: For the log: where a decision was made.
 ORIGIN = "admin review"
 #: What can be done to many at once, and the choice that it is.
@@ -55,6 +68,7 @@ class SyncConflictAdmin(ReadOnlyAdmin):
         queue = asked_queue(request)
         found, after = queue.page(asked_place(request))
         context = {
+            "keys": QUEUE_KEYS,
             "title": "Conflicts",
             "queue": queue,
             "conflicts": [(one, named(one), review_pages.verdict(one)) for one in found],
@@ -210,6 +224,7 @@ class SyncConflictAdmin(ReadOnlyAdmin):
         self._shown(request, [shown])
         place = queue.place_of(conflict)
         context = {
+            "keys": CONFLICT_KEYS,
             "title": f"Conflict about {conflict.table_name}",
             "conflict": conflict,
             "named": named(conflict),
