@@ -42,8 +42,10 @@ OPEN = WebSocketProtocol.STATE_OPEN
 OPTIONS = frozenset(WebSocketProtocol.CONFIG_ATTRS)
 #: How a socket ends of which nobody took leave (RFC 6455, section 7.4.1).
 ABNORMAL = 1006
-#: autobahn cuts off who does not answer a close within a second; a little more than that.
-CLOSED_WITHIN = 2.0
+#: Seconds within which a client answers a close; then it is cut off, and what it has not read yet is lost.
+ANSWERED_WITHIN = 3.0
+#: A little more than that: the timer behind it is a coarse one.
+CLOSED_WITHIN = ANSWERED_WITHIN + 1.0
 
 
 def unacknowledged(socket: Any) -> int:
@@ -163,12 +165,17 @@ class ServerLink(Gate):
 
     def taken(self) -> None:
         """A frame of the client is being handled."""
-        if not self._reading and self._protocol.application_queue.qsize() < WAITING_FRAMES and not self.closed:
+        if self._protocol.application_queue.qsize() < WAITING_FRAMES:
+            self.read_on()
+
+    def read_on(self) -> None:
+        """Reads from the socket again, if it was left alone."""
+        if not self._reading:
             self._reading = True
             self._protocol.transport.resumeProducing()
 
     def close(self, code: int) -> None:
-        """Closes with a code, after what was written before; who has not answered after a second is cut off."""
+        """Closes with a code, after what was written before; who has not answered in time is cut off."""
         self.code = self.code or int(code)
         # Not sendClose(): it refuses 1012, and every code that is not a plain int.
         self._protocol.sendCloseFrame(code=int(code))
@@ -221,7 +228,7 @@ _open: set[ServerLink] = set()
 
 
 def close_all(code: int) -> Awaitable[None]:
-    """Closes every socket now. It returns what waits until they are closed: a second, where one does not answer."""
+    """Closes every socket now. It returns what waits until they are closed: seconds, where one does not answer."""
     links = list(_open)
     for link in links:
         link.close(code)
@@ -243,6 +250,7 @@ class PushProtocol(WebSocketProtocol):
     #: autobahn would copy its options to each connection, and format them for a log that nobody reads: a fifth of what
     #: a handshake costs. They are the factory's.
     CONFIG_ATTRS = ()
+    closeHandshakeTimeout = ANSWERED_WITHIN
 
     def __getattr__(self, name: str) -> Any:
         if name in OPTIONS:
@@ -279,9 +287,16 @@ class PushProtocol(WebSocketProtocol):
             super().onClose(wasClean, code, reason)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        """No more frames are read than are handled."""
-        super().onMessage(payload, isBinary)
-        self.link.arrived()
+        """No more frames are read than are handled; none that comes after our close is."""
+        if self.state == OPEN:
+            super().onMessage(payload, isBinary)
+            self.link.arrived()
+
+    def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
+        """And reads on, up to the client's answer: a socket that is closed with something unread in it is reset, and
+        the client might never see the close."""
+        super().sendCloseFrame(code, reasonUtf8, isReply)
+        self.link.read_on()
 
     def onPing(self, payload: bytes) -> None:
         """Answered, but not endlessly, and not to a client that does not read the answers."""

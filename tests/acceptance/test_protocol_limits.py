@@ -93,6 +93,24 @@ async def test_who_goes_on_sending_too_fast_is_4429(server: ServerProcess, cast:
         await other.ping()
 
 
+async def test_who_reads_only_after_it_has_sent_it_all_still_sees_why_it_was_closed(
+    server: ServerProcess, cast: Cast
+) -> None:
+    """Closed with something unread, a socket is reset, and what the client has not read yet is lost, the close too.
+
+    So many frames that the server stops reading; then silence for longer than autobahn's own patience of a second.
+    """
+    async with client(server, cast.alice) as one:
+        one.socket.transport.pause_reading()
+        for _ in range(40):
+            one.socket.transport.write(masked_frame(b'{"type":"ping"}') * 500)
+        await asyncio.sleep(2)
+        one.socket.transport.write(masked_frame(b'{"type":"ping"}'))
+        await asyncio.sleep(0)
+        one.socket.transport.resume_reading()
+        assert await one.close_code() == 4429
+
+
 FLOOD = {"tiny frames": '{"type":"ping"}', "large frames": '{"type":"ping","x":"' + "x" * 500_000 + '"}'}
 
 
