@@ -6,47 +6,18 @@ Ours is measured whole, from the database's log to the sockets; the baseline onl
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from benchmarks.load import Crowd
 from benchmarks.report import Report
-from benchmarks.stage import cpu_seconds, site
+from benchmarks.stage import answer, cpu_seconds, site, stock_server
 from benchmarks.writing import Writer, updates
-from tests.acceptance.server import ROOT, free_port
 
 CLIENTS = 1000
 ROUNDS = 3
 CHANGES, RATE = 200, 40
 BROADCASTS = 5
 BYTES = 300
-
-
-@contextmanager
-def stock_server() -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The baseline's server: where its sockets are, and its process."""
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.stock", str(port)],
-        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    try:
-        answer(process, "ready")
-        yield f"ws://127.0.0.1:{port}/", process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def answer(process: subprocess.Popen[str], expected: str) -> None:
-    """Waits for a line of the baseline's server."""
-    assert process.stdout is not None
-    line = process.stdout.readline().strip()
-    if line != expected:
-        raise RuntimeError(f"the stock server said {line!r}, not {expected!r}")
 
 
 def received(crowd: Crowd, expected: int) -> int:

@@ -4,7 +4,8 @@ Cold: to a server that was just started, all for one shape of 2,000 rows, agains
 table is read for them is counted. The same to a process that has served somebody else before. Resuming: after a
 restart, each with its cursor, nothing missed, against the same clients taking a snapshot each; once where each has a
 shape of its own, and once where all share one, whose rows are read, framed and kept for all of them: then little but
-connecting is left of either.
+connecting is left of either. What connecting costs without us: a stock Channels consumer on Daphne that accepts the
+same 500 and answers each subscription with nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from benchmarks.load import Crowd
 from benchmarks.report import Report
-from benchmarks.stage import site
+from benchmarks.stage import site, stock_server
 from tests.acceptance.site import Person, ServerProcess, Site
 
 CLIENTS, ROWS = 500, 2000
@@ -56,6 +57,12 @@ def returning(place: Site, tokens: list[str], shapes: list[Any], *, resume: bool
             raise AssertionError("a client got what it had, or did not get what it lacked")
     server.stop()
     return seconds
+
+
+def accepting(tokens: list[str], shape: Shape) -> float:
+    """Seconds until a stock consumer has accepted them all."""
+    with stock_server() as (url, _), Crowd(url, tokens, shape, clients=CLIENTS) as crowd:
+        return max(crowd.open())
 
 
 def messages(place: Site, owner: Person, project: str) -> Shape:
@@ -108,11 +115,13 @@ def main() -> bool:
             for kind, shapes in (("own", of_its_own(shape)), ("shared", shape)):
                 found[f"resumed, {kind}"].append(returning(place, tokens, shapes, resume=True))
                 found[f"anew, {kind}"].append(returning(place, tokens, shapes, resume=False))
+            found["accepted"].append(accepting(tokens, shape))
     for name, ours, baseline, baseline_name, most in (
         ("500 clients, cold", "all, cold", "one, cold", "one client", 40),
         ("500 clients, of a process that served before", "all", "one", "one client", None),
         ("500 clients resuming after a restart, a shape each", "resumed, own", "anew, own", "with snapshots", 0.5),
         ("500 clients resuming, all with one shape", "resumed, shared", "anew, shared", "with snapshots", None),
+        ("… against connecting alone", "resumed, shared", "accepted", "stock Daphne accepts them", None),
     ):
         report.compare(
             name, unit="s", ours=found[ours], baseline=found[baseline], baseline_name=baseline_name, at_most=most

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 
 from claudia.postgres import EmbeddedPostgres
-from tests.acceptance.server import ROOT, environment
+from tests.acceptance.server import ROOT, environment, free_port
 from tests.acceptance.site import ServerProcess, Site, drop_database, make_database
 
 #: Migrated once; every database of a benchmark is a copy of it.
@@ -73,6 +73,30 @@ def site(home: Path = HOME) -> Iterator[Site]:
             yield place
         finally:
             place.close()
+
+
+@contextmanager
+def stock_server() -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A stock Channels consumer on Daphne (benchmarks/stock.py): where its sockets are, and its process."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.stock", str(port)],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    try:
+        answer(process, "ready")
+        yield f"ws://127.0.0.1:{port}/", process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answer(process: subprocess.Popen[str], expected: str) -> None:
+    """Waits for a line of the stock server."""
+    assert process.stdout is not None
+    line = process.stdout.readline().strip()
+    if line != expected:
+        raise RuntimeError(f"the stock server said {line!r}, not {expected!r}")
 
 
 def cpu_seconds(process: ServerProcess | int) -> float:
