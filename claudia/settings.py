@@ -105,6 +105,19 @@ DATABASES["default"].setdefault("OPTIONS", {}).update(
     pool={"min_size": 1, "max_size": env.integer("DATABASE_POOL_SIZE", 16, low=2, high=500), "timeout": 10},
     connect_timeout=5,
 )
+# Behind a pooler in transaction mode nothing of a session outlives a transaction: the engine listens past it.
+DATABASE_POOLER = env.choice("DATABASE_POOLER", "NONE", ["NONE", "TRANSACTION"])
+SYNC_DATABASE_URL = env.text("SYNC_DATABASE_URL")  # of PostgreSQL itself; empty: DATABASE_URL is
+SYNC_DATABASE: dict[str, Any] | None = None
+if SYNC_DATABASE_URL:
+    SYNC_DATABASE = env.database("SYNC_DATABASE_URL", SYNC_DATABASE_URL)
+    if not DATABASE_URL:
+        raise ImproperlyConfigured("DATABASE_URL must be set when SYNC_DATABASE_URL is.")
+elif DATABASE_POOLER != "NONE":
+    raise ImproperlyConfigured("SYNC_DATABASE_URL must be set, to PostgreSQL itself, when DATABASE_POOLER is.")
+if DATABASE_POOLER == "TRANSACTION":
+    DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
+    DATABASES["default"]["OPTIONS"]["prepare_threshold"] = None
 TEST_DATABASE_URL = env.text("TEST_DATABASE_URL")
 if TEST_DATABASE_URL:
     env.database("TEST_DATABASE_URL", TEST_DATABASE_URL)
