@@ -131,8 +131,23 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {"default": {"BACKEND": "channels.la
 if REDIS_URL:
     CHANNEL_LAYERS["default"] = {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
-        # The client's own defaults (few connections, a short socket timeout) kill idle consumers.
-        "CONFIG": {"hosts": [{"address": REDIS_URL, "max_connections": 1000, "socket_timeout": 30}]},
+        "CONFIG": {
+            # The client's own defaults (few connections, a short socket timeout) kill idle consumers. A read that waits
+            # for a message takes 5 s; a process holds a handful of connections.
+            "hosts": [
+                {
+                    "address": REDIS_URL,
+                    "max_connections": 100,
+                    "socket_timeout": 30,
+                    "socket_connect_timeout": 2,
+                    "socket_keepalive": True,
+                    "health_check_interval": 15,
+                }
+            ],
+            "expiry": 10,  # seconds: what nobody has fetched by then is worth nothing
+            "group_expiry": 600,  # of processes that ended without a word; the others say again that they listen
+            "capacity": 1000,  # messages that wait for a process; more are dropped
+        },
     }
 
 # -- people -----------------------------------------------------------------------------------------------------------

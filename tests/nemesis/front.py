@@ -70,12 +70,11 @@ class Front:
         return self
 
     def __exit__(self, *_: object) -> None:
-        family = [psutil.Process(self.process.pid), *self.workers()] if self.process.poll() is None else []
-        for process in family:
-            process.terminate()
-        if family:
+        if self.process.poll() is None:
+            workers = self.workers()
+            self.process.terminate()
             self.process.wait(PATIENCE)
-        psutil.wait_procs(family[1:], PATIENCE)
+            psutil.wait_procs(workers, PATIENCE)
         shutil.rmtree(self.folder)
 
     # -- where it is -------------------------------------------------------------------------------------------------
