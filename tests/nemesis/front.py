@@ -117,9 +117,9 @@ class Front:
         path = self.folder / "error.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def buffered(self) -> list[Path]:
-        """Files in which it keeps answers for slow readers."""
-        return [path for path in (self.folder / "proxy").rglob("*") if path.is_file()]
+    def buffered(self) -> list[str]:
+        """Answers that it has put into files, for slow readers, by its own word: the files have no names."""
+        return [line for line in self.log().splitlines() if "buffered to a temporary file" in line]
 
     @property
     def _command(self) -> list[str]:

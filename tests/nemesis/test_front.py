@@ -107,7 +107,7 @@ async def test_static_files_come_from_nginx_and_are_asked_about_each_time(front:
         fetch(front, "/static/syncing/client.js", **{"If-None-Match": headers["ETag"], "Accept-Encoding": "gzip"})[0]
         == 304
     )
-    assert fetch(front, "/static/../nginx.conf")[0] in (400, 404)
+    assert fetch(front, "/static/../nginx.conf")[0] >= 400
 
 
 async def test_plain_http_is_sent_to_tls_and_bodies_are_bounded(front: Front) -> None:
@@ -151,16 +151,14 @@ async def test_an_export_is_passed_on_as_it_is_read_and_never_lies_in_between(fr
     raw = socket.create_connection(("127.0.0.1", front.port))
     with front.tls.wrap_socket(raw, server_hostname="127.0.0.1") as slow:
         slow.sendall(
-            b"GET /admin/conversations/message/export/csv/ HTTP/1.1\r\nConnection: close\r\n"
+            b"GET /admin/conversations/message/export/csv/ HTTP/1.0\r\n"
             + f"Host: 127.0.0.1:{front.port}\r\nCookie: {staffer.cookie}\r\n\r\n".encode()
         )
-        received = slow.recv(2000)
+        received = bytearray(slow.recv(2000))
         assert received.startswith(b"HTTP/1.1 200"), received
-        buffered = []
-        for _ in range(40):  # it has had time to take all
-            buffered += front.buffered()
+        for _ in range(40):  # if it took all that it gets, it would have by now
+            assert front.buffered() == []
             await asyncio.sleep(0.05)
-        assert buffered == []
         while part := await asyncio.to_thread(slow.recv, 1 << 20):
             received += part
     assert received.count(b",user,") == 15_000
