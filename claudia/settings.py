@@ -105,6 +105,19 @@ DATABASES["default"].setdefault("OPTIONS", {}).update(
     pool={"min_size": 1, "max_size": env.integer("DATABASE_POOL_SIZE", 16, low=2, high=500), "timeout": 10},
     connect_timeout=5,
 )
+# Behind a pooler in transaction mode nothing of a session outlives a transaction: the engine listens past it.
+DATABASE_POOLER = env.choice("DATABASE_POOLER", "NONE", ["NONE", "TRANSACTION"])
+SYNC_DATABASE_URL = env.text("SYNC_DATABASE_URL")  # of PostgreSQL itself; empty: DATABASE_URL is
+SYNC_DATABASE: dict[str, Any] | None = None
+if SYNC_DATABASE_URL:
+    SYNC_DATABASE = env.database("SYNC_DATABASE_URL", SYNC_DATABASE_URL)
+    if not DATABASE_URL:
+        raise ImproperlyConfigured("DATABASE_URL must be set when SYNC_DATABASE_URL is.")
+elif DATABASE_POOLER != "NONE":
+    raise ImproperlyConfigured("SYNC_DATABASE_URL must be set, to PostgreSQL itself, when DATABASE_POOLER is.")
+if DATABASE_POOLER == "TRANSACTION":
+    DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
+    DATABASES["default"]["OPTIONS"]["prepare_threshold"] = None
 TEST_DATABASE_URL = env.text("TEST_DATABASE_URL")
 if TEST_DATABASE_URL:
     env.database("TEST_DATABASE_URL", TEST_DATABASE_URL)
@@ -118,8 +131,23 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {"default": {"BACKEND": "channels.la
 if REDIS_URL:
     CHANNEL_LAYERS["default"] = {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
-        # The client's own defaults (few connections, a short socket timeout) kill idle consumers.
-        "CONFIG": {"hosts": [{"address": REDIS_URL, "max_connections": 1000, "socket_timeout": 30}]},
+        "CONFIG": {
+            # The client's own defaults (few connections, a short socket timeout) kill idle consumers. A read that waits
+            # for a message takes 5 s; a process holds a handful of connections.
+            "hosts": [
+                {
+                    "address": REDIS_URL,
+                    "max_connections": 100,
+                    "socket_timeout": 30,
+                    "socket_connect_timeout": 2,
+                    "socket_keepalive": True,
+                    "health_check_interval": 15,
+                }
+            ],
+            "expiry": 10,  # seconds: what nobody has fetched by then is worth nothing
+            "group_expiry": 600,  # of processes that ended without a word; the others say again that they listen
+            "capacity": 1000,  # messages that wait for a process; more are dropped
+        },
     }
 
 # -- people -----------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ E001 a synced table without an index that starts with its scope
 E002 a declared column that may hold what the wire cannot spell
 E003 a trigger that fires before the log is written, or after the row is stamped
 E010 a PostgreSQL that is too old
+E011 an address for the feed that leads through a pooler, or to another database
 W001 triggers in the database that are not those of the declarations
 """
 
@@ -20,6 +21,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from syncing import fields
 from syncing.declarations import Declaration, declarations
+from syncing.poolers import NotDirect, check_addresses
 from syncing.triggers import DefinerTrigger
 
 OLDEST_POSTGRES = 15
@@ -92,8 +94,9 @@ def check_trigger_order(declaration: Declaration) -> Iterator[CheckMessage]:
 
 @register(Tags.database)
 def check_databases(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """E010 and W001, for the databases that are asked about."""
-    return [message for alias in databases or () for message in (*check_version(alias), *check_triggers(alias))]
+    """E010, E011 and W001, for the databases that are asked about."""
+    checks = (check_version, check_address, check_triggers)
+    return [message for alias in databases or () for check in checks for message in check(alias)]
 
 
 def check_version(alias: str) -> Iterator[CheckMessage]:
@@ -105,6 +108,14 @@ def check_version(alias: str) -> Iterator[CheckMessage]:
             hint=f"Claudia needs PostgreSQL {OLDEST_POSTGRES} or newer.",
             id="syncing.E010",
         )
+
+
+def check_address(alias: str) -> Iterator[CheckMessage]:
+    """Through a pooler the feed would hear nothing, and leave its lock to others."""
+    try:
+        check_addresses()
+    except NotDirect as problem:
+        yield Error(str(problem), hint="See docs/deployment.md on poolers.", id="syncing.E011")
 
 
 INSTALLED = """

@@ -14,10 +14,11 @@ from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 from django.conf import settings
 
-from syncing import checksums, frames
+from syncing import checksums, ephemeral, frames
 from syncing.client_metrics import ClientMetrics
 from syncing.connections import Connection, State
 from syncing.declarations import declaration_of
+from syncing.ephemeral_frames import Hear, Say
 from syncing.exceptions import (
     BadFrame,
     DuplicateSubscription,
@@ -32,7 +33,7 @@ from syncing.hub import Hub, running_hub
 from syncing.identification import Authenticator, identify
 from syncing.intake import TRY_AGAIN
 from syncing.packets import Packet
-from syncing.protocol import BadMember, UnreadableFrame, encode, parse_each
+from syncing.protocol import BadMember, ClientFrame, UnreadableFrame, encode, parse_each
 from syncing.rates import Bucket
 from syncing.receipts import Answer
 from syncing.shapes import Shape
@@ -61,6 +62,7 @@ class SyncConsumer(AsyncConsumer):
         self._bucket = Bucket(settings.SYNC_FRAMES_PER_SECOND, burst=2 * settings.SYNC_FRAMES_PER_SECOND)
         self._patience = Bucket(1, burst=PATIENCE)
         self._checksums = Bucket(1, burst=1)
+        self._sayings = Bucket(ephemeral.RATE, burst=ephemeral.BURST)
         self._measured = ClientMetrics()
         self._deadline: asyncio.TimerHandle | None = None
         self._opened_at = 0.0
@@ -140,7 +142,7 @@ class SyncConsumer(AsyncConsumer):
             logger.exception("a frame could not be handled")
             self.tell(SyncError("The server failed to handle this frame; it was reported."))
 
-    async def _handle(self, frame: frames.ClientFrame) -> None:
+    async def _handle(self, frame: ClientFrame) -> None:
         if self.connection is None and not isinstance(frame, frames.Hello):
             raise BadFrame("The first frame must be hello.")
         await getattr(self, f"on_{type(frame).__name__.lower()}")(frame)
@@ -162,6 +164,7 @@ class SyncConsumer(AsyncConsumer):
             self._log_life(link)
         if self.connection:
             self.hub.disconnect(self.connection)
+            self.hub.ephemeral.forget(self.connection)
             self.connection = None
 
     def _log_life(self, link: ServerLink | QueueLink) -> None:
@@ -224,7 +227,7 @@ class SyncConsumer(AsyncConsumer):
         )
         person = frames.Person(id=identity.user_id, name=identity.name, email=identity.email)
         server = frames.Server(version=VERSION)
-        features = [checksums.FEATURE]
+        features = [checksums.FEATURE, *ephemeral.features()]
         self.say(frames.Welcome(user=person, client=frame.client, server=server, limits=limits, features=features))
 
     async def verify(self) -> CloseCode | None:
@@ -334,6 +337,28 @@ class SyncConsumer(AsyncConsumer):
         except SyncError as error:
             later = isinstance(error, Unavailable | RateLimited)
             self.tell(error, frame.id, checksums.TRY_AGAIN if later else None)
+
+    async def on_hear(self, frame: Hear) -> None:
+        """What is said in these scopes is told from now on. Those that cannot be listened to are refused by name."""
+        for scope, error in self.hub.ephemeral.hear(self.known, frame):
+            self.tell(error, scope, TRY_AGAIN if isinstance(error, Unavailable) else None)
+
+    async def on_say(self, frame: Say) -> None:
+        """No answer if it is on its way; else, or if it is lost on the way, an error with the topic."""
+
+        def failed(error: SyncError) -> None:
+            if self.connection:
+                self.tell(error, frame.topic, TRY_AGAIN if isinstance(error, Unavailable) else None)
+
+        if wait := self._sayings.take():
+            self.tell(RateLimited(), frame.topic, round(wait, 3))
+            return
+        try:
+            self.hub.ephemeral.say(self.known, frame, failed)
+        except UnreadableFrame:
+            raise
+        except SyncError as error:
+            failed(error)
 
     async def on_watch(self, frame: frames.Watch) -> None:
         """From now on `status` frames."""

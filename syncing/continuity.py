@@ -12,10 +12,18 @@ import psycopg
 
 from syncing import log
 from syncing.log import Checkpoint
+from syncing.poolers import refuse_indirect
 
 logger = logging.getLogger(__name__)
 
 Database = psycopg.AsyncConnection[Any]
+
+
+async def direct_gate(database: Database) -> int:
+    """The number of the gate in this database. Raises NotDirect where a pooler would lend its lock to others."""
+    backend, gate = await one_row(database, "SELECT pg_backend_pid(), 'public.sync_events'::regclass::oid::int")
+    refuse_indirect(database, backend)
+    return int(gate)
 
 
 async def recognise_cluster(database: Database) -> None:

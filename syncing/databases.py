@@ -1,12 +1,17 @@
-"""Connections of the engine's own, beside Django's pool: the direct one that listens, and those that read snapshots."""
+"""Connections of the engine's own, beside Django's pool: direct ones, and those that may go through a pooler.
+
+`DATABASE_URL` may lead to a pooler that gives each transaction another session. What needs a session of its own goes
+by `SYNC_DATABASE_URL`, to PostgreSQL itself; without a pooler both are the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from django.conf import settings as django_settings
 from django.db import DEFAULT_DB_ALIAS, connections
 from psycopg.conninfo import make_conninfo
 
@@ -15,17 +20,38 @@ LIBPQ = (
     "host", "port", "dbname", "user", "password", "options", "service", "passfile", "connect_timeout",
     "sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs",
 )  # fmt: skip
+NAMES = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
 
 
 def conninfo(application_name: str, **settings: str) -> str:
-    """The connection string of the default database, with session settings of our own.
+    """The connection string of PostgreSQL itself, with session settings of our own.
 
     application_name: shown in pg_stat_activity, so that an operator sees what a connection is for.
     """
-    params: dict[str, Any] = connections[DEFAULT_DB_ALIAS].get_connection_params()
-    kept = {name: params[name] for name in LIBPQ if params.get(name) is not None}
+    direct: Mapping[str, Any] | None = django_settings.SYNC_DATABASE
+    kept = _kept(_default() if direct is None else _libpq(direct))
     options = [str(kept.pop("options", ""))] + [f"-c {name}={value}" for name, value in settings.items()]
     return make_conninfo(**kept, application_name=application_name, options=" ".join(filter(None, options)))
+
+
+def pooled_conninfo(application_name: str) -> str:
+    """The connection string that Django uses, which may lead to a pooler: nothing of a session may be relied on."""
+    return make_conninfo(**_kept(_default()), application_name=application_name)
+
+
+def _default() -> Mapping[str, Any]:
+    params: Mapping[str, Any] = connections[DEFAULT_DB_ALIAS].get_connection_params()
+    return params
+
+
+def _libpq(database: Mapping[str, Any]) -> dict[str, Any]:
+    """Django's settings of a database in libpq's words."""
+    named = {libpq: database[name] for name, libpq in NAMES.items() if database.get(name)}
+    return {"connect_timeout": 5, **named, **database.get("OPTIONS", {})}
+
+
+def _kept(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: params[name] for name in LIBPQ if params.get(name) is not None}
 
 
 #: Of a connection that is made to look at something: whatever is wrong, it must not hang.
@@ -34,9 +60,10 @@ BRIEF = {"statement_timeout": "3s", "lock_timeout": "1s", "idle_in_transaction_s
 
 @contextmanager
 def brief_connection() -> Iterator[psycopg.Connection[Any]]:
-    """A connection in autocommit that only lives for a look, and waits for nothing long.
+    """A direct connection in autocommit that only lives for a look, and waits for nothing long.
 
-    Beside Django's pool, which may be exhausted just when somebody wants to know why. Raises psycopg.Error.
+    Beside Django's pool and any pooler, which may be exhausted just when somebody wants to know why. Raises
+    psycopg.Error.
     """
     connection = psycopg.connect(
         conninfo("claudia monitor", **BRIEF), autocommit=True, prepare_threshold=None, connect_timeout=3

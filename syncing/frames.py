@@ -168,11 +168,6 @@ class Ping(Frame, frozen=True, kw_only=True):
     nonce: Nonce | None = None
 
 
-ClientFrame = (
-    Hello | Token | Subscribe | Unsubscribe | Mutate | Resolve | Checksum | Watch | Unwatch | Metric | Ack | Ping
-)
-
-
 # Server → client
 
 
@@ -389,6 +384,3 @@ class Error(Frame, frozen=True, kw_only=True):
 class Pong(Frame, frozen=True, kw_only=True):
     nonce: Nonce | None = None
     cursor: Cursor | None = None
-
-
-ServerFrame = Welcome | Subscribed | Snapshot | Changes | Result | Checking | Checksums | Status | Error | Pong

@@ -22,6 +22,7 @@ from syncing.clients import ClientLog
 from syncing.connections import Connection, Following, State
 from syncing.coverage import Coverage
 from syncing.declarations import declarations
+from syncing.ephemeral import Ephemeral
 from syncing.frames import CloseCode
 from syncing.intake import Intake
 from syncing.listener import Feed
@@ -49,8 +50,7 @@ logger = logging.getLogger(__name__)
 QUIET = 50.0
 #: A client that reads nothing for this long of what waits for it is closed.
 TOO_SLOW = 30.0
-TICK = 5.0
-THIN_EVERY = 60.0
+TICK, THIN_EVERY = 5.0, 60.0
 Changes = Mapping[tuple[Shape, str], list[bytes]]
 Special = Mapping[Connection, StepFrames]
 
@@ -78,6 +78,7 @@ class Hub:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.rights = Rights(self)
         self.orders = Orders(self)
+        self.ephemeral = Ephemeral(self)
 
     # -- life --------------------------------------------------------------------------------------------------------
 

@@ -94,6 +94,9 @@ INSTRUMENTS = {
         Instrument(
             "fell_behind", COUNTER, "clients", "clients that did not read what was sent to them, and were left to it"
         ),
+        Instrument("ephemeral_said", COUNTER, "messages", "ephemeral messages that clients said, handed to Redis"),
+        Instrument("ephemeral_heard", COUNTER, "frames", "frames in which clients were told of them"),
+        Instrument("ephemeral_lost", COUNTER, "messages", "ephemeral messages that Redis did not take"),
         Instrument("staging_retries", COUNTER, "clients", "stagings that came to nothing and were begun again"),
         Instrument(
             "mutations",

@@ -20,7 +20,7 @@ import psycopg
 
 from syncing import log
 from syncing.audience import Audience
-from syncing.continuity import one_row, recognise_cluster, still_there, terminate_frozen
+from syncing.continuity import direct_gate, one_row, recognise_cluster, still_there, terminate_frozen
 from syncing.databases import conninfo
 from syncing.log import Batch, Checkpoint, Moment, Step, Taken
 from syncing.pipeline import Pipeline, Statement, TextRow
@@ -123,13 +123,13 @@ class Feed:
     async def _orient(self) -> None:
         """On a new connection: listen first, then find out whether the world is still the same, then read on."""
         connection = self.connection
+        self._gate = await direct_gate(connection)
         connection.add_notify_handler(self._notified)
         await connection.execute("LISTEN claudia_sync")
         await connection.execute("LISTEN claudia_access")
         self._pipeline = Pipeline(connection)
         await self._pipeline.prepare(*QUESTIONS)
         self._mark = log.new_mark()
-        self._gate = (await one_row(connection, "SELECT 'public.sync_events'::regclass::oid::int"))[0]
         await recognise_cluster(connection)
         if self.position and not await still_there(connection, self.position):
             logger.warning("feed: the history after checkpoint %s is gone; everybody is staged anew", self.position.id)

@@ -23,7 +23,7 @@ from typing import Any
 import psycopg
 from django.conf import settings
 
-from syncing import disks, obstacles
+from syncing import disks, obstacles, poolers
 from syncing.broadcast import Broadcast, Subscription
 from syncing.databases import brief_connection
 from syncing.disks import Disk
@@ -120,6 +120,7 @@ def observe() -> tuple[Status, list[Issue]]:
         pass  # not migrated: that was found
     except psycopg.Error as error:
         issues.append(unreachable(error))
+    issues.extend(poolers.unanswered())
     return Status(checked_at, Health.of(issues), **known), issues
 
 

@@ -10,7 +10,7 @@ from psycopg_pool import ConnectionPool
 
 from syncing import log
 from syncing.cursor import Cursor
-from syncing.databases import conninfo
+from syncing.databases import pooled_conninfo
 from syncing.log import Checkpoint, Event
 from syncing.matching import RowEvent
 from syncing.recent import Past
@@ -35,7 +35,7 @@ class PastReader:
         self._batch_size = batch_size
         self._asked: dict[Any, asyncio.Task[Any]] = {}
         self._pool = ConnectionPool(
-            conninfo("claudia log"),
+            pooled_conninfo("claudia log"),
             min_size=0,
             max_size=CONNECTIONS,
             open=False,

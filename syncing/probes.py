@@ -20,7 +20,7 @@ from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 from django.conf import settings
 
-from syncing import disks, exposition, monitor, obstacles
+from syncing import disks, exposition, monitor, obstacles, poolers
 from syncing.databases import brief_connection
 from syncing.heartbeats import send
 from syncing.hub import running_hub
@@ -142,6 +142,7 @@ def _ask_database() -> tuple[list[Issue], int | None]:
             found.extend(disks.fullness(disk, limits))
         if settings.SYNC_ENABLED and not any(issue.code == "read_only" for issue in found):
             xid, _ = send(database)
+    found.extend(poolers.unanswered())
     return [issue for issue in found if issue.crossed and issue.severity == "critical"], xid
 
 

@@ -16,8 +16,42 @@ import msgspec
 from msgspec import Raw, UnsetType
 
 from syncing.cursor import Cursor
+from syncing.ephemeral_frames import Hear, Said, Say
 from syncing.exceptions import BadFrame
-from syncing.frames import Changes, ClientFrame, Frame, MutationRequest, Part, Ready, ServerFrame
+from syncing.frames import (
+    Ack,
+    Changes,
+    Checking,
+    Checksum,
+    Checksums,
+    Error,
+    Frame,
+    Hello,
+    Metric,
+    Mutate,
+    MutationRequest,
+    Part,
+    Ping,
+    Pong,
+    Ready,
+    Resolve,
+    Result,
+    Snapshot,
+    Status,
+    Subscribe,
+    Subscribed,
+    Token,
+    Unsubscribe,
+    Unwatch,
+    Watch,
+    Welcome,
+)
+
+ClientFrame = (
+    Hello | Token | Subscribe | Unsubscribe | Mutate | Resolve | Checksum | Watch | Unwatch | Metric | Ack | Ping
+    | Hear | Say
+)  # fmt: skip
+ServerFrame = Welcome | Subscribed | Snapshot | Changes | Result | Checking | Checksums | Status | Error | Pong | Said
 
 #: Objects in arrays in objects … of one frame.
 MAX_NESTING = 64

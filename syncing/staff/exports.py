@@ -120,7 +120,8 @@ def rows_of(export: Export) -> Iterator[list[Any]]:
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SELECT set_config('statement_timeout', %s, true)", [STATEMENT_TIMEOUT])
-        for row in export.rows.iterator(chunk_size=CHUNK):
+        # Not `iterator`, which reads all at once behind a pooler: inside a transaction it has no need to.
+        for row in export.rows._iterator(True, CHUNK):  # type: ignore[attr-defined]
             count += 1
             yield export.values(row)
     if export.finished:

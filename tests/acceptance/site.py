@@ -118,18 +118,23 @@ class Person:
 
 @dataclass
 class Site:
-    """The database; servers are started on it. All methods that write commit at once, unless inside `atomic()`."""
+    """The database; servers are started on it. All methods that write commit at once, unless inside `atomic()`.
+
+    served_url: how servers are told to come to it, if not as we do.
+    """
 
     database_url: str
     folder: Path
     servers: list[ServerProcess] = field(default_factory=list)
+    served_url: str | None = None
 
     def serve(self, *, hasty: bool = False, doom: str | None = None, **variables: str) -> ServerProcess:
         """A server more. They share the key that signs cookies. doom: where it kills itself, as `doomed` has it."""
         like = "doomed" if doom else "hasty" if hasty else None
         variables = variables | ({"CLAUDIA_TESTS_DOOM": doom} if doom else {})
         variables = {"SECRET_KEY": "of-all-servers-of-this-site-" + "k" * 40, "LOG_LEVEL": "INFO"} | variables
-        server = ServerProcess(self.database_url, self.folder / f"server{len(self.servers)}", like=like, **variables)
+        folder = self.folder / f"server{len(self.servers)}"
+        server = ServerProcess(self.served_url or self.database_url, folder, like=like, **variables)
         self.servers.append(server)
         return server.start()
 

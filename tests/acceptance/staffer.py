@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
 from http.cookiejar import CookieJar
-from typing import Any
+from typing import Any, Protocol
 
 from tests.acceptance.browser import HASH, PASSWORD
-from tests.acceptance.site import Person, ServerProcess, Site
+from tests.acceptance.site import Person, Site
 
 PATIENCE = 60.0
 
@@ -27,13 +28,22 @@ def member(site: Site, name: str, group: str | None) -> Person:
     return person
 
 
-class Staffer:
-    """Signed in at a server."""
+class Place(Protocol):
+    """Where there are pages."""
 
-    def __init__(self, server: ServerProcess, person: Person) -> None:
-        self._origin = server.origin
+    @property
+    def origin(self) -> str: ...
+
+
+class Staffer:
+    """Signed in at a server, or at what stands before it. tls: whose certificates are trusted."""
+
+    def __init__(self, place: Place, person: Person, tls: ssl.SSLContext | None = None) -> None:
+        self._origin = place.origin
         self._jar = CookieJar()
-        self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self._jar))
+        self._opener = urllib.request.build_opener(
+            urllib.request.HTTPCookieProcessor(self._jar), urllib.request.HTTPSHandler(context=tls)
+        )
         self.get("/login/")
         self.post("/login/", username=person.email, password=PASSWORD)
 
@@ -50,7 +60,12 @@ class Staffer:
         """A form, with the token of the last page; what the page says to which it leads."""
         token = next(cookie.value for cookie in self._jar if cookie.name == "csrftoken")
         data = urllib.parse.urlencode({**values, "csrfmiddlewaretoken": token or ""}).encode()
-        return self._read(urllib.request.Request(self._origin + path, data))
+        return self._read(urllib.request.Request(self._origin + path, data, {"Referer": self._origin + path}))
+
+    @property
+    def cookie(self) -> str:
+        """What a browser would send along."""
+        return "; ".join(f"{cookie.name}={cookie.value}" for cookie in self._jar)
 
     def _read(self, request: urllib.request.Request) -> str:
         with self._opener.open(request, timeout=PATIENCE) as answer:

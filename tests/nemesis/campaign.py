@@ -93,6 +93,7 @@ class Campaign:
     """One run on a migrated database. `fight()` gives the violations; what it needed is in the attributes after.
 
     like: the server's program, if it is not `manage.py serve` (a file in this folder). variables: of its environment.
+    pooled_url: of a pooler, for servers and writers; who judges comes directly.
     """
 
     database_url: str
@@ -105,6 +106,7 @@ class Campaign:
     clients_wanted: int = 5
     manners: Sequence[Sequence[str]] = ((),)
     proxied: bool = False
+    pooled_url: str | None = None
     like: str | None = None
     variables: dict[str, str] = field(default_factory=dict)
     clients: list[Installation] = field(default_factory=list)
@@ -123,7 +125,7 @@ class Campaign:
         self.progress = asyncio.Condition()
         self.committed = 0
         self.loop = asyncio.get_running_loop()
-        self.site = Site(self.database_url, self.folder)
+        self.site = Site(self.database_url, self.folder, served_url=self.pooled_url)
         try:
             await asyncio.to_thread(self._build)
             if self.proxied:
@@ -162,8 +164,8 @@ class Campaign:
         for _ in range(self.servers):
             serve(self.site, like=self.like, **self.variables)
         self.work = Writers(
-            self.database_url, self.stage, self.seed, self.writers, self.transactions, self.manners,
-            on_commit=self._committed,
+            self.pooled_url or self.database_url, self.stage, self.seed, self.writers, self.transactions, self.manners,
+            on_commit=self._committed, options={"prepare_threshold": None} if self.pooled_url else {},
         )  # fmt: skip
 
     def addresses(self) -> list[str]:
@@ -303,7 +305,7 @@ def serve(site: Site, *, like: str | None = None, **variables: str) -> ServerPro
         return site.serve(**variables)
     options = {"SECRET_KEY": "of-all-servers-of-this-site-" + "k" * 40, "LOG_LEVEL": "INFO"} | variables
     folder = site.folder / f"server{len(site.servers)}"
-    server = ServerProcess(site.database_url, folder, like=f"../nemesis/{like}", **options)
+    server = ServerProcess(site.served_url or site.database_url, folder, like=f"../nemesis/{like}", **options)
     site.servers.append(server)
     return server.start()
 

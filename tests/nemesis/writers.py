@@ -33,7 +33,7 @@ REFUSALS = (
 class Writers:
     """Threads with a connection each. `manners`: statements with which each connection begins; they take turns.
 
-    held: how long a transaction stays open now and then, at most, in seconds.
+    held: how long a transaction stays open now and then, at most, in seconds. options: of `psycopg.connect`.
     """
 
     url: str
@@ -43,6 +43,7 @@ class Writers:
     transactions: int = 30
     manners: Sequence[Sequence[str]] = ((),)
     held: float = 0.1
+    options: dict[str, Any] = field(default_factory=dict)
     committed: int = 0
     failures: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -112,7 +113,7 @@ class Writers:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                connection = psycopg.connect(self.url, application_name=f"writer {n}", options="-c lock_timeout=500ms")
+                connection = psycopg.connect(self.url, application_name=f"writer {n}", **self.options)
                 for statement in self.manners[n % len(self.manners)]:
                     connection.execute(statement)
                 connection.commit()
@@ -123,6 +124,7 @@ class Writers:
                 time.sleep(0.05)  # the server is starting: there is nothing to wait for
 
     def _transaction(self, connection: Connection, draw: random.Random) -> None:
+        connection.execute("SET LOCAL lock_timeout = '500ms'")
         for _ in range(draw.choice([1, 1, 2, 3])):
             act = draw.choices(ACTS, WEIGHTS)[0]
             if draw.random() < 0.15:

@@ -31,7 +31,8 @@ MADE = (".venv", ".local", ".env")
 CODED_SUFFIXES = (".py", ".js", ".json", ".md", ".toml", ".txt", ".sql", ".svg", ".example", ".css", ".html")
 #: Pure modules, and so those of which the contract "pure" must speak.
 PURE = {
-    "alignment", "conditions", "containment", "cursor", "diffs", "equality", "exceptions", "filters", "frames",
+    "alignment", "conditions", "containment", "cursor", "diffs", "ephemeral_frames", "equality", "exceptions",
+    "filters", "frames",
     "issues", "log", "lookups", "matching", "merge", "packets", "presenting", "protocol", "rates", "recent",
     "reconcile", "replica", "shapes", "sketch", "steps", "values",
 }  # fmt: skip

@@ -18,6 +18,8 @@ from claudia import development, serving
 from claudia.database import check_server, use_database
 from claudia.postgres import EmbeddedPostgres, PostgresProblem
 from claudia.postgres.locks import FileLock
+from syncing.databases import conninfo
+from syncing.poolers import NotDirect, check_addresses
 
 MIGRATION_LOCK = 7_246_529_801  # any number that nobody else uses for pg_advisory_lock
 
@@ -44,13 +46,13 @@ class Command(BaseCommand):
                 self._claim_clone(stack)
                 serving.check_port(host, port)
                 url = self._database(stack)
-                self._migrate(url)
+                self._migrate()
                 note = development.Note(f"http://{host}:{port}", url, development.STAFF_EMAIL, "")
                 if demo:
                     note = self._demo(note)
                 serving.serve(host, port, on_ready=lambda: self._welcome(note, demo))
                 self._say("\nStopping …")
-        except (PostgresProblem, serving.CannotListen, ImproperlyConfigured) as problem:
+        except (PostgresProblem, serving.CannotListen, ImproperlyConfigured, NotDirect) as problem:
             raise CommandError(str(problem)) from None
         except KeyboardInterrupt:
             raise SystemExit(130) from None
@@ -81,6 +83,7 @@ class Command(BaseCommand):
             os.environ["DATABASE_URL"] = url  # for child processes
         check_server(url)
         use_database(url)
+        check_addresses()
         return url
 
     def _watch(self, embedded: EmbeddedPostgres) -> None:
@@ -91,11 +94,11 @@ class Command(BaseCommand):
                 self._database_died = True
                 serving.stop_server()
 
-    def _migrate(self, url: str) -> None:
+    def _migrate(self) -> None:
         self._say("Migrating the database …")
         self.check()
         # Several servers may start at once on one database.
-        with psycopg.connect(url, autocommit=True) as connection:
+        with psycopg.connect(conninfo("claudia start"), autocommit=True) as connection:
             connection.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
             call_command("migrate", interactive=False, verbosity=0)
 
