@@ -43,8 +43,10 @@ class Settled:
     version: int
 
 
-def settle(database: psycopg.Connection[Any], *, made_at: datetime, highest: int) -> Settled:
-    """In one transaction. made_at: of the state that was restored. highest: version that is known to have been given.
+def settle(database: psycopg.Connection[Any], *, cluster: int, made_at: datetime, highest: int) -> Settled:
+    """In one transaction. highest: version that is known to have been given.
+
+    cluster, made_at: whence and of when the state that was restored is, the first by PostgreSQL's system identifier.
 
     Raises OverflowError if versions are used up.
     """
@@ -55,7 +57,7 @@ def settle(database: psycopg.Connection[Any], *, made_at: datetime, highest: int
             " (SELECT system_identifier FROM public.sync_cluster), clock_timestamp()",
         )
         (events,) = _row(database, "SELECT count(*) FROM public.sync_events")
-        kept = here == known and _row(database, ALL_OVER)[0]
+        kept = here == (known or cluster) and _row(database, ALL_OVER)[0]
         for statement in ("DELETE FROM public.sync_checkpoints",) if kept else DISCARD:
             database.execute(statement)
         database.execute("DELETE FROM public.sync_cluster")

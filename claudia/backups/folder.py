@@ -51,7 +51,7 @@ def draft_in(folder: Path) -> Iterator[Draft]:
         yield Draft(path, lock)
     finally:
         with _gate(folder):
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
             lock.release()
 
 
@@ -82,8 +82,12 @@ def _clear(folder: Path) -> None:
         if DRAFT.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
             lock = FileLock(path / LOCK)
             if lock.acquire(wait=False):
-                shutil.rmtree(path, ignore_errors=True)
+                _remove(path)
                 lock.release()
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def publish(draft: Draft, manifest: Manifest, folder: Path) -> Backup:
@@ -153,6 +157,6 @@ def keep(folder: Path, newest: Backup, number: int) -> list[Path]:
             if backup.folder != newest.folder:
                 hidden = folder / f".claudia-draft-{secrets.token_hex(6)}"
                 backup.folder.rename(hidden)
-                shutil.rmtree(hidden, ignore_errors=True)
+                _remove(hidden)
                 gone.append(backup.folder)
     return gone

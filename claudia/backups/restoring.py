@@ -105,15 +105,18 @@ def _make_ready(
     backup: Backup, server: Server, brought: Brought, told: Told, *, replaces: bool
 ) -> tuple[list[str], Settled | None]:
     """Compares, grants, settles the engine's own rows, and gathers statistics."""
-    highest = max(backup.manifest.highest_version, _last_version(server) if replaces else 0)
+    manifest = backup.manifest
+    highest = max(manifest.highest_version, _last_version(server) if replaces else 0)
     with server.connect(brought.name) as connection:
         check_contents(backup, connection, told)
         refused = grant_again(connection, brought.pg_restore.path, backup.dump, server.program_environment())
         settled = None
         with told.part("making it ready"):
-            if "public.sync_version_seq" in _sequences(backup.manifest):
+            if "public.sync_version_seq" in _sequences(manifest):
                 try:
-                    settled = settle(connection, made_at=backup.manifest.made_at, highest=highest)
+                    settled = settle(
+                        connection, cluster=int(manifest.cluster), made_at=manifest.made_at, highest=highest
+                    )
                 except OverflowError as error:
                     raise BackupProblem(f"The backup cannot be restored: {error}.") from None
             connection.execute("ANALYZE")
