@@ -122,6 +122,9 @@ TEST_DATABASE_URL = env.text("TEST_DATABASE_URL")
 if TEST_DATABASE_URL:
     env.database("TEST_DATABASE_URL", TEST_DATABASE_URL)
 
+BACKUP_DIR = env.text("BACKUP_DIR") or str(LOCAL_DIR / "backups")
+POSTGRES_BIN = env.text("POSTGRES_BIN")  # the folder of pg_dump and pg_restore; empty: those that are found
+
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # -- Redis: only presence and other ephemeral messages, never synced changes ------------------------------------------

@@ -18,6 +18,13 @@ logger = logging.getLogger(__name__)
 
 Database = psycopg.AsyncConnection[Any]
 
+#: What speaks of transactions that this cluster does not know by these numbers.
+DISCARD = (
+    "TRUNCATE public.sync_events",
+    "DELETE FROM public.sync_checkpoints",
+    "UPDATE public.sync_receipts SET xid = NULL WHERE xid IS NOT NULL",
+)
+
 
 async def direct_gate(database: Database) -> int:
     """The number of the gate in this database. Raises NotDirect where a pooler would lend its lock to others."""
@@ -36,9 +43,8 @@ async def recognise_cluster(database: Database) -> None:
             return
         if known:
             logger.warning("this database was restored from another cluster: its log and checkpoints are discarded")
-            await database.execute("TRUNCATE public.sync_events")
-            await database.execute("DELETE FROM public.sync_checkpoints")
-            await database.execute("UPDATE public.sync_receipts SET xid = NULL WHERE xid IS NOT NULL")
+            for statement in DISCARD:
+                await database.execute(statement)
         await database.execute("DELETE FROM public.sync_cluster")
         await database.execute("INSERT INTO public.sync_cluster (system_identifier) VALUES (%s)", [here])
 

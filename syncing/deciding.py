@@ -90,7 +90,7 @@ class Decision:
         row = self.writer.lock(self.declaration, self.mutation.row)
         if row is None:
             return self._update_deleted(base, local)
-        self._check_base(row, base)
+        self.writer.judge(self.declaration, row)  # before anything about the row is told
         if base == row.sync_version:
             return self._written(row, local, "applied", local)
         since = self._since(base, row.sync_version)
@@ -109,8 +109,8 @@ class Decision:
             if event := self.writer.reads_deleted(self.declaration.db_table, self.mutation.row):
                 return Ended("applied", event.version)
             raise NotFound
-        self._check_base(row, base)
-        since = self._since(base, row.sync_version) if base < row.sync_version else Since()
+        self.writer.judge(self.declaration, row)
+        since = self._since(base, row.sync_version) if base != row.sync_version else Since()
         edited = since.before.keys() - set(self.declaration.synced.incidental)
         if edited or not since.reached:
             remote = self._remote()
@@ -224,12 +224,9 @@ class Decision:
             raise Invalid(f"An {self.mutation.op} names the version that it edits, as `base`.")
         return self.mutation.base
 
-    def _check_base(self, row: Any, base: int) -> None:
-        self.writer.judge(self.declaration, row)  # before anything about the row is told
-        if base > row.sync_version:
-            raise Invalid("The base is a version that the row has not reached.")
-
     def _since(self, base: int, version: int) -> Since:
+        if base > version:  # of a history that was lost: the database is an older one, from a backup or a standby
+            return Since(reached=False)
         row_id = self.mutation.row
         return changed_since(self.declaration, row_id, base, version, self.writer, self.mutation.id)
 

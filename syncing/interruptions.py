@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that a command meets between two units of work, so that none is left half done."""
+"""Ctrl-C and SIGTERM: met between two units of work, so that none is left half done, or at once and undone."""
 
 from __future__ import annotations
 
@@ -33,3 +33,20 @@ def interruption() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM unwinds the stack as Ctrl-C does: by KeyboardInterrupt, at which psycopg cancels the query under way."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

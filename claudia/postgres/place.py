@@ -74,6 +74,14 @@ def prepare(home: Path, project: Path) -> Place:
     return Place(account, binaries, data_parent / "data")
 
 
+def wheel_binaries() -> Path | None:
+    """The folder of PostgreSQL's programs that come with the embedded server; None where it is not installed."""
+    try:
+        return _wheel() / WHEEL / "pginstall" / "bin"
+    except PostgresProblem:
+        return None
+
+
 def shelter_of(home: Path) -> Path:
     """Where the data of a home lie that the server's account cannot enter."""
     return SHELTER / hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:16]

@@ -16,7 +16,7 @@ from syncing import protocol
 from syncing.declarations import Declaration, declarations
 from syncing.frames import Mutate
 from syncing.identity import uuid7
-from syncing.models import MutationReceipt, SyncedModel
+from syncing.models import MutationReceipt, SyncConflict, SyncedModel
 from tests.cast import Cast
 from tests.factories import AgentFactory, MemoryFactory, MessageFactory, SessionFactory, UserFactory
 from tests.rows import another, field_of, made
@@ -296,9 +296,26 @@ def test_tables_and_operations_that_clients_do_not_write(people: Cast, alice: De
 def test_the_base_of_a_write_is_a_version_that_was(people: Cast, alice: Device) -> None:
     session = SessionFactory(user=people.alice)
     session.refresh_from_db()
-    assert code(alice.update(session, {"title": "x"}, base=session.sync_version + 1)) == "invalid"
     assert code(alice.send(mutation("update", "sessions", session.pk, {"title": "x"}))) == "invalid"
     assert code(alice.insert("sessions", {"title": "x"}, base=3)) == "invalid"
+
+
+def test_a_base_of_a_history_that_was_lost_is_a_conflict_and_loses_nobodys_words(people: Cast, alice: Device) -> None:
+    """As after a restore: the client edited a version that this database has never seen."""
+    session = SessionFactory(user=people.alice, title="as it is again")
+    session.refresh_from_db()
+    ahead = session.sync_version + 1
+    for answer in (
+        alice.update(session, {"title": "mine"}, base=ahead, strategy="manual"),
+        alice.delete(session, base=ahead, strategy="manual"),
+    ):
+        assert answer.result.status == "conflict"
+    session.refresh_from_db()
+    assert session.title == "as it is again"
+    kept = SyncConflict.objects.get(operation="update")
+    assert (kept.local, kept.base) == ({"title": "mine"}, None), "what the client wanted is there for a person"
+    same = alice.update(session, {"title": "as it is again"}, base=ahead)
+    assert same.result.status == "applied"
 
 
 def test_an_applied_mutation_shows_no_row_and_a_merged_one_does(people: Cast, alice: Device) -> None:
