@@ -23,8 +23,8 @@ from syncing import archives
 from syncing.actors import Actor
 from syncing.archives import Archive
 from syncing.exceptions import NotInLog
-from syncing.histories import Entry, Row, RowHistory
-from syncing.models import SyncEvent, SyncHorizon
+from syncing.histories import Entry, Row, RowHistory, log_from
+from syncing.models import SyncEvent
 from syncing.retention import LINE
 from syncing.values import loads
 
@@ -71,7 +71,7 @@ class Chronicle:
 
         Days that are archived one after the other, up to where the log begins, count as known: a day is archived whole.
         """
-        since = SyncHorizon.objects.values_list("log_from", flat=True).first()
+        since = log_from()
         with connection.cursor() as cursor:
             cursor.execute(RESET, [self.past.declaration.db_table])
             reset = cursor.fetchone()[0]

@@ -126,7 +126,7 @@ class RowHistory:
         oldest = next(self.oldest_first(limit=1), None)
         if oldest is None or oldest.op != SyncEvent.Op.INSERT:
             return False
-        since = SyncHorizon.objects.values_list("log_from", flat=True).first()
+        since = log_from()
         return since is None or since <= oldest.at
 
     def as_of(self, moment: datetime) -> Row | None:
@@ -139,6 +139,8 @@ class RowHistory:
             if fresh and row is None and entry.op != SyncEvent.Op.DELETE:
                 raise NotInLog("the row vanished without an entry: its table was truncated")
             if entry.at <= moment:
+                if (since := log_from()) and since > moment:
+                    raise NotInLog  # what is older is left over from a former lap of the ring
                 return row
             row, fresh = undone(entry, row), False
         if not self.complete and ((since := self.known_since) is None or since > moment):
@@ -185,6 +187,11 @@ def entries(events: QuerySet[SyncEvent]) -> Iterator[Entry]:
             before=loads(event.before or "{}"),
             after=loads(event.after or "{}"),
         )
+
+
+def log_from() -> datetime | None:
+    """What was written before that may be missing from the log; None where it was never pruned."""
+    return SyncHorizon.objects.values_list("log_from", flat=True).first()
 
 
 def undone(entry: Entry, row: Row | None) -> Row | None:
