@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 Database = psycopg.AsyncConnection[Any]
 
+#: The cluster that it is; `sync_cluster` has the one whose transactions the log speaks of.
+HERE = "SELECT system_identifier FROM pg_control_system()"
 #: What speaks of transactions that this cluster does not know by these numbers.
 DISCARD = (
     "TRUNCATE public.sync_events",
@@ -37,7 +39,7 @@ async def recognise_cluster(database: Database) -> None:
     """Discards what speaks of another cluster's transactions: log, checkpoints, where receipts were written."""
     async with database.transaction():
         await database.execute("LOCK TABLE public.sync_cluster IN SHARE ROW EXCLUSIVE MODE")
-        here = (await one_row(database, "SELECT system_identifier FROM pg_control_system()"))[0]
+        here = (await one_row(database, HERE))[0]
         known = await one_row(database, "SELECT system_identifier FROM public.sync_cluster")
         if known and known[0] == here:
             return

@@ -20,7 +20,7 @@ from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 from syncing.actors import Actor
 from syncing.declarations import Declaration, declaration_of, declarations
 from syncing.exceptions import NotInLog, UnknownTable
-from syncing.models import SyncedModel, SyncEvent
+from syncing.models import SyncedModel, SyncEvent, SyncHorizon
 from syncing.projection import row_json
 from syncing.values import loads
 
@@ -30,11 +30,12 @@ CHUNK = 500
 STAMPS = frozenset({"sync_version", "updated_at"})
 #: A delete bears the version of the write before it.
 DELETED = ExpressionWrapper(Q(op=SyncEvent.Op.DELETE), output_field=BooleanField())
-#: Since when everything is in the log that happened to rows of a table. Pruning takes the oldest days whole; a reset of
-#: the table stands for what rows cannot tell.
+#: Since when everything is in the log that happened to rows of a table. A reset of the table stands for what rows
+#: cannot tell. Pruning says how far it got: where it did not run for a lap of the ring, older entries may be left over.
 KNOWN_SINCE = """
     SELECT greatest(
         (SELECT created_at FROM public.sync_events ORDER BY xid, id LIMIT 1),
+        (SELECT log_from FROM public.sync_horizon),
         (SELECT max(created_at) FROM public.sync_events WHERE row_id IS NULL AND table_name = %s))
 """
 
@@ -121,19 +122,25 @@ class RowHistory:
 
     @property
     def complete(self) -> bool:
-        """Whether the log reaches back to the row's beginning: its oldest entry is the insert."""
-        return any(entry.op == SyncEvent.Op.INSERT for entry in self.oldest_first(limit=1))
+        """Whether the log reaches back to the row's beginning: its oldest entry is the insert, and none is missing."""
+        oldest = next(self.oldest_first(limit=1), None)
+        if oldest is None or oldest.op != SyncEvent.Op.INSERT:
+            return False
+        since = log_from()
+        return since is None or since <= oldest.at
 
     def as_of(self, moment: datetime) -> Row | None:
         """The row as what was written until then made it, values as JSON has them; None if it did not exist.
 
         Raises NotInLog where the log cannot tell.
         """
-        row, fresh = self._present(), True
+        row, fresh = self.present(), True
         for entry in self.newest_first():
             if fresh and row is None and entry.op != SyncEvent.Op.DELETE:
                 raise NotInLog("the row vanished without an entry: its table was truncated")
             if entry.at <= moment:
+                if (since := log_from()) and since > moment:
+                    raise NotInLog  # what is older is left over from a former lap of the ring
                 return row
             row, fresh = undone(entry, row), False
         if not self.complete and ((since := self.known_since) is None or since > moment):
@@ -147,7 +154,8 @@ class RowHistory:
     def _logged(self) -> QuerySet[SyncEvent]:
         return SyncEvent.objects.filter(table_name=self.declaration.db_table, row_id=self.row_id)
 
-    def _present(self) -> Row | None:
+    def present(self) -> Row | None:
+        """The row as it is, values as JSON has them; None if it is not there."""
         projected = row_json("t", self.declaration.columns)
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT {projected} FROM public.{self.declaration.db_table} t WHERE id = %s", [self.row_id])
@@ -179,6 +187,11 @@ def entries(events: QuerySet[SyncEvent]) -> Iterator[Entry]:
             before=loads(event.before or "{}"),
             after=loads(event.after or "{}"),
         )
+
+
+def log_from() -> datetime | None:
+    """What was written before that may be missing from the log; None where it was never pruned."""
+    return SyncHorizon.objects.values_list("log_from", flat=True).first()
 
 
 def undone(entry: Entry, row: Row | None) -> Row | None:

@@ -18,30 +18,13 @@ from typing import Any
 
 import psycopg
 
-from syncing import log
+from syncing import log, questions
 from syncing.audience import Audience
 from syncing.continuity import direct_gate, one_row, recognise_cluster, still_there, terminate_frozen
 from syncing.databases import conninfo
 from syncing.log import Batch, Checkpoint, Moment, Step, Taken
 from syncing.pipeline import Pipeline, Statement, TextRow
-from syncing.questions import (
-    BEGIN,
-    COMMIT,
-    LOCK_NOW,
-    LOCK_WAIT,
-    LOOK,
-    NEWEST,
-    OPEN_GATE,
-    OWN_XID,
-    PATIENT,
-    QUESTIONS,
-    READ,
-    ROLLBACK,
-    SESSION,
-    STAY_AWAKE,
-    TABLES,
-    TAKE,
-)
+from syncing.questions import QUESTIONS, SESSION
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +83,7 @@ class Feed:
                     backoff = 0.05
                     await self._follow()
                 except psycopg.errors.LockNotAvailable:
-                    await self._ask(ROLLBACK)
+                    await self._ask(questions.ROLLBACK)
                     await self._terminate_frozen()
                     raise
                 finally:
@@ -159,7 +142,7 @@ class Feed:
 
     async def _walk_hot(self) -> None:
         """Looks, and takes what is new, every HOT_POLL, until nothing has happened for a while."""
-        await self._ask(STAY_AWAKE)
+        await self._ask(questions.STAY_AWAKE)
         news_at = time.monotonic()
         while True:
             began = time.monotonic()
@@ -172,7 +155,7 @@ class Feed:
 
     async def _walk_idle(self) -> bool:
         """Opens the gate and waits until all who saw it closed are over; False if something new came meanwhile."""
-        await self._ask(OPEN_GATE, held=self._gate_held, gate=self._gate)
+        await self._ask(questions.OPEN_GATE, held=self._gate_held, gate=self._gate)
         self._gate_held = False
         border = await self._own_xid()
         backoff = HOT_POLL
@@ -185,7 +168,7 @@ class Feed:
             backoff = min(LONGEST_BACKOFF, backoff * 2)
 
     async def _own_xid(self) -> int:
-        [[(xid,)]] = await self._ask(OWN_XID)
+        [[(xid,)]] = await self._ask(questions.OWN_XID)
         return int(xid or 0)
 
     async def _advance(self, *, try_gate: bool = False) -> bool:
@@ -198,7 +181,7 @@ class Feed:
         if self._busy:
             self._busy = await self._take(gate=gate)
             return self._busy
-        [[look]] = await self._ask(LOOK, gate=gate)
+        [[look]] = await self._ask(questions.LOOK, gate=gate)
         self._see(look)
         if self._newest != self._known.id:
             await self._read_stored()
@@ -236,13 +219,17 @@ class Feed:
     async def _read_stored(self) -> None:
         """Reads up to the newest checkpoint, which another process took."""
         asked = time.monotonic()
-        [rows] = await self._ask(NEWEST)
+        [rows] = await self._ask(questions.NEWEST)
         if not rows or int(rows[0][0] or 0) < self._known.id:
             raise psycopg.OperationalError("checkpoints went back")
         end, (at, age) = Checkpoint.of_row(rows[0]), rows[0][3:]
         if end.id == self._known.id:
             return
-        [rows] = await self._ask(READ, start=self._start, end=end.snapshot, limit=self.batch_size + 1)
+        rows, kept = await self._ask(
+            questions.READ, questions.KEPT, start=self._start, end=end.snapshot, limit=self.batch_size + 1,
+            known=self._known.id,
+        )  # fmt: skip
+        self._check_kept(kept)
         moment = Moment(float(at or 0), asked - float(age or 0))
         await self._deliver(end, log.batch_of_rows(rows, self.batch_size), moment)
 
@@ -274,16 +261,17 @@ class Feed:
         always: whether anything is new or not; then the lock is waited for. export: for others to import before the
         commit, which is left to the caller.
         """
-        lock = (PATIENT, LOCK_WAIT) if always else (LOCK_NOW,)
-        end = () if export else (COMMIT,)
+        lock = (questions.PATIENT, questions.LOCK_WAIT) if always else (questions.LOCK_NOW,)
+        end = () if export else (questions.COMMIT,)
         self._asked = time.monotonic()
         answers = await self._ask(
-            LOOK, BEGIN, *lock, TAKE, *end, gate=gate, patience=f"{self._leniency * STALLED_AFTER * 1000:.0f}ms",
-            start=self._start, mark=self._mark, always=always, export=export, limit=self.batch_size + 1,
-            known=self.position.id if self.position else 0,
+            questions.LOOK, questions.BEGIN, *lock, questions.TAKE, questions.KEPT, *end, gate=gate,
+            patience=f"{self._leniency * STALLED_AFTER * 1000:.0f}ms", start=self._start, mark=self._mark,
+            always=always, export=export, limit=self.batch_size + 1, known=self.position.id if self.position else 0,
         )  # fmt: skip
-        [look], _, *locked, rows = answers[: len(answers) - len(end)]
+        [look], _, *locked, rows, kept = answers[: len(answers) - len(end)]
         self._see(look)
+        self._check_kept(kept)
         if self.position and self._newest < self.position.id:
             raise psycopg.OperationalError("checkpoints went back")
         return rows if always or locked[-1][0][0] == "t" else None
@@ -321,9 +309,16 @@ class Feed:
         self._start = end.snapshot
         self.audience.deliver(Step(end, batch, moment))
 
+    def _check_kept(self, kept: list[TextRow]) -> None:
+        """Gives up the connection, and so the position, where the log was pruned past it: we were frozen for days."""
+        if self.position and kept == [("f",)]:
+            raise psycopg.OperationalError(f"the log was pruned past checkpoint {self.position.id}")
+
     async def _count(self, start: str, end: Checkpoint) -> dict[tuple[str, str], int]:
         """How much there is between a snapshot and a checkpoint, by table and operation."""
-        [rows] = await self._ask(TABLES, start=start, end=end.snapshot)
+        known = self.position.id if self.position else 0
+        rows, kept = await self._ask(questions.TABLES, questions.KEPT, start=start, end=end.snapshot, known=known)
+        self._check_kept(kept)
         return {(table or "", op or ""): int(count or 0) for table, op, count in rows}
 
     async def _hold_round(self) -> None:
@@ -339,7 +334,7 @@ class Feed:
         try:
             rows = await self._take_rows(always=True, export=True) or []
             await round_.import_snapshot(rows[0][3] or "")
-            await self._ask(COMMIT)
+            await self._ask(questions.COMMIT)
             await self._deliver_taken(rows)
         except BaseException:
             round_.abort()

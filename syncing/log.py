@@ -115,6 +115,10 @@ AT = """
         OR (SELECT NOT opens_mark FROM public.sync_checkpoints WHERE id > number ORDER BY id LIMIT 1)
 """
 
+#: Asked after the log was read from a checkpoint on: where neither it nor one before it is there, events may have been
+#: missing. Pruning deletes checkpoints, and commits that, before it touches what they do not see.
+KEPT = "SELECT EXISTS (SELECT FROM public.sync_checkpoints WHERE id <= %(known)s)"
+
 # Old checkpoints become sparse: one in ten seconds after a minute. The first and the last of a mark always stay, since
 # by them a cursor is judged; so does the newest, however old: without it the feed would take its own position for one
 # that was rolled back.

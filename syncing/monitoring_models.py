@@ -1,4 +1,4 @@
-"""The engine's tables for what is measured and what is wrong: server processes, alerts, metrics."""
+"""The engine's tables for what is measured and what is wrong, and for what is gone: see `retention`."""
 
 from __future__ import annotations
 
@@ -32,6 +32,25 @@ class SyncProcess(models.Model):
 
     def __str__(self) -> str:
         return f"{self.pid} on {self.host}"
+
+
+class SyncHorizon(models.Model):
+    """From where on everything is kept; one row, or none while nothing was ever pruned.
+
+    log_from: what was written before it may be missing from the log. receipts_from: the least id that a mutation can
+    have whose receipt is sure to be there; what was minted before it is expired, whatever the settings say by now.
+    """
+
+    id = models.SmallIntegerField(primary_key=True, default=1, db_default=1)
+    log_from = models.DateTimeField(null=True)
+    receipts_from = models.UUIDField(null=True)
+
+    class Meta:
+        db_table = "sync_horizon"
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="sync_horizon_only_row")]
+
+    def __str__(self) -> str:
+        return f"the log from {self.log_from} on"
 
 
 class SyncAlert(models.Model):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import psycopg
+from psycopg.sql import Composed
 
 from syncing import log
 from syncing.declarations import declarations
@@ -256,13 +257,13 @@ def open_conflicts(database: Database) -> int:
     return int(row(database, OPEN_CONFLICTS)[0])
 
 
-def rows(database: Database, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+def rows(database: Database, sql: str | Composed, *values: Any) -> list[tuple[Any, ...]]:
     """All rows; a dict of values or single ones."""
     named: Any = values[0] if values and isinstance(values[0], dict) else values or None
     return database.execute(sql, named).fetchall()
 
 
-def row(database: Database, sql: str, *values: Any) -> tuple[Any, ...]:
+def row(database: Database, sql: str | Composed, *values: Any) -> tuple[Any, ...]:
     """The first row; empty if there is none."""
     return next(iter(rows(database, sql, *values)), ())
 

@@ -23,6 +23,7 @@ TAKE = Statement("take", log.TAKE)
 NEWEST = Statement("newest", log.NEWEST)
 READ = Statement("read", log.READ)
 TABLES = Statement("tables", log.TABLES)
+KEPT = Statement("kept", log.KEPT)
 
 BEGIN = Statement("begin", "BEGIN")
 COMMIT = Statement("commit", "COMMIT")
@@ -42,6 +43,6 @@ OPEN_GATE = Statement(
 OWN_XID = Statement("own_xid", "SELECT pg_current_xact_id()::text")
 
 QUESTIONS = (
-    LOOK, TAKE, NEWEST, READ, TABLES, BEGIN, COMMIT, ROLLBACK, LOCK_NOW, PATIENT, LOCK_WAIT,
+    LOOK, TAKE, NEWEST, READ, TABLES, KEPT, BEGIN, COMMIT, ROLLBACK, LOCK_NOW, PATIENT, LOCK_WAIT,
     STAY_AWAKE, OPEN_GATE, OWN_XID,
 )  # fmt: skip

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
+from django.db.models import F
 
 from syncing import values
 from syncing.declarations import declarations
@@ -22,10 +23,13 @@ from syncing.protocol import raw
 from syncing.writers import Writer, wire_text
 
 # The first copy's transaction holds the key: a second copy waits here until it is known how the first one ended. In the
-# order of the ids, so that two who claim the same ones wait for each other.
+# order of the ids, so that two who claim the same ones wait for each other. None from before the horizon, whose receipt
+# may have been there once; see `forgetting`, which waits for whoever has read the former one.
 CLAIM = """
     INSERT INTO public.sync_receipts (user_id, client, mutation, digest, table_name, row_id)
     SELECT %s, %s, new.* FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::uuid[]) AS new (mutation, d, t, r)
+    WHERE t = 'conflicts' OR new.mutation >= coalesce(
+        (SELECT receipts_from FROM public.sync_horizon), '00000000-0000-0000-0000-000000000000')
     ORDER BY new.mutation ON CONFLICT (user_id, client, mutation) DO NOTHING RETURNING mutation, id
 """
 # `xid` is NULL where nothing was written that a checkpoint will ever cover.
@@ -104,7 +108,8 @@ def claim(writer: Writer, asked: Sequence[Mutation | Resolve]) -> list[Receipt |
     if old := [id_ for id_ in digests if not isinstance(found.get(id_), Receipt)]:
         known = MutationReceipt.objects.filter(user=writer.user, client=writer.client, mutation__in=old)
         found |= {receipt.mutation: _known(writer, receipt, digests[receipt.mutation]) for receipt in known}
-    return [found[one.id] for one in asked]
+    # Neither new nor known: it was answered once, and is not remembered any more.
+    return [found.get(one.id) or Expired() for one in asked]
 
 
 def named(asked: Mutation | Resolve) -> tuple[str, UUID]:
@@ -176,8 +181,7 @@ def digest_of(mutation: Mutation | Resolve) -> str:
 def _known(writer: Writer, receipt: MutationReceipt, digest: str) -> Answer | SyncError:
     if receipt.digest != digest:
         return Invalid("A mutation with this id was sent before, and asked for something else.")
-    receipt.attempts += 1
-    receipt.save(update_fields=["attempts"])
+    MutationReceipt.objects.filter(pk=receipt.pk).update(attempts=F("attempts") + 1)  # if it is not pruned just now
     error = None if receipt.error is None else Problem(**receipt.error)
     status: Any = receipt.status
     show = None if status in ("applied", "rejected") else (receipt.table_name, receipt.row_id)
