@@ -13,15 +13,15 @@ from twisted.internet import reactor  # noqa: E402
 
 from claudia.authentication import Authentication  # noqa: E402
 from claudia.requests import with_request_ids  # noqa: E402
-from syncing.hub import start_with, stop_with  # noqa: E402
+from syncing.hub import start_with  # noqa: E402
 from syncing.routing import api_routes, sync_routes  # noqa: E402
+from syncing.stopping import stopping  # noqa: E402
 from syncing.transport import use_push_protocol  # noqa: E402
 
 use_push_protocol()
 start_with(reactor)
-stop_with(reactor)
+stopping.install(reactor)
 
 authentication = Authentication()
-application = ProtocolTypeRouter(
-    {"http": with_request_ids(api_routes(authentication, http)), "websocket": sync_routes(authentication)}
-)
+requests = with_request_ids(api_routes(authentication, http))
+application = ProtocolTypeRouter({"http": stopping.count_requests(requests), "websocket": sync_routes(authentication)})

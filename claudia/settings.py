@@ -176,6 +176,7 @@ SYNC_MUTATIONS_PER_FRAME = env.integer("SYNC_MUTATIONS_PER_FRAME", 100, low=1, h
 SYNC_MUTATIONS_PER_SECOND = env.number("SYNC_MUTATIONS_PER_SECOND", 50, low=0.1, high=100_000)  # of one client
 SYNC_RECEIPT_DAYS = env.number("SYNC_RECEIPT_DAYS", 30, low=0.01, high=3650)  # older mutations are expired
 SYNC_CANARY_SECONDS = env.number("SYNC_CANARY_SECONDS", 0, low=0, high=86_400)  # each follows for so long; 0: none
+STOP_WAIT_SECONDS = env.number("STOP_WAIT_SECONDS", 0, low=0, high=300)  # /readyz says no, all else goes on
 SYNC_METRICS_SECONDS = env.number("SYNC_METRICS_SECONDS", 10, low=0, high=600)  # between writes of metrics; 0: none
 METRICS_RETENTION_DAYS = env.integer("METRICS_RETENTION_DAYS", 30, low=1, high=3650)
 MONITORING_INTERVAL = env.number("MONITORING_INTERVAL", 5, low=1, high=3600)  # seconds

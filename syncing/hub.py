@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any
 
 from django.conf import settings
-from twisted.internet.defer import Deferred
 
 from syncing.access import AccessTable, granting_tables
 from syncing.canaries import Canaries
@@ -41,7 +40,6 @@ from syncing.shapes import Shape
 from syncing.snapshots import SnapshotRound
 from syncing.staging import Staging
 from syncing.steps import StepFrames, parts_of
-from syncing.transport import close_all
 
 logger = logging.getLogger(__name__)
 
@@ -380,20 +378,3 @@ def start_with(reactor: Any) -> None:
     """Lets the hub begin when Twisted's reactor runs: whether this process can deliver is known before clients come."""
     if settings.SYNC_ENABLED:
         reactor.callLater(0, running_hub)
-
-
-def stop_with(reactor: Any) -> None:
-    """Lets the hub end in good order when Twisted's reactor stops; before Daphne's server runs, which cuts all off."""
-    reactor.addSystemEventTrigger("before", "shutdown", _begin_to_stop)
-
-
-def _begin_to_stop() -> Deferred[None]:
-    closed = close_all(CloseCode.RESTART)  # at once: Daphne's own trigger comes next
-    return Deferred.fromFuture(asyncio.ensure_future(_stop(closed)))
-
-
-async def _stop(closed: Awaitable[None]) -> None:
-    await closed
-    if _hub is not None:
-        await _hub.stop()
-    await asyncio.to_thread(recorder.stop)

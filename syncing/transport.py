@@ -167,6 +167,11 @@ class ServerLink(Gate):
             self._reading = True
             self._protocol.transport.resumeProducing()
 
+    @property
+    def waits(self) -> bool:
+        """Whether frames of the client wait to be handled, and it would read the answers."""
+        return not self.paused and self._protocol.application_queue.qsize() > 0
+
     def close(self, code: int) -> None:
         """Closes with a code, after what was written before; who has not answered after a second is cut off."""
         self.code = self.code or int(code)
@@ -235,10 +240,17 @@ def close_all(code: int) -> Awaitable[None]:
     return closed()
 
 
+def frames_wait() -> int:
+    """How many clients have sent frames that are not handled yet, and would read the answer."""
+    return sum(link.waits for link in _open)
+
+
 class PushProtocol(WebSocketProtocol):
     """Daphne's WebSocket protocol with a direct way to the socket, and the protocol's own code for large frames."""
 
     _server: _Introduction
+    #: The process ends: what comes from now on is not handled, in no socket, and its client will send it again.
+    deaf = False
     perMessageCompressionAccept = staticmethod(accept_compression)
     #: autobahn would copy its options to each connection, and format them for a log that nobody reads: a fifth of what
     #: a handshake costs. They are the factory's.
@@ -280,8 +292,9 @@ class PushProtocol(WebSocketProtocol):
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """No more frames are read than are handled."""
-        super().onMessage(payload, isBinary)
-        self.link.arrived()
+        if not self.deaf:
+            super().onMessage(payload, isBinary)
+            self.link.arrived()
 
     def onPing(self, payload: bytes) -> None:
         """Answered, but not endlessly, and not to a client that does not read the answers."""
