@@ -21,6 +21,7 @@ from syncing.clients import ClientLog
 from syncing.connections import Connection, Following, State
 from syncing.coverage import Coverage
 from syncing.declarations import declarations
+from syncing.fitness import Fitness
 from syncing.frames import CloseCode
 from syncing.intake import Intake
 from syncing.listener import Feed
@@ -75,6 +76,7 @@ class Hub:
         self.by_user: dict[str, set[Connection]] = defaultdict(set)
         self._tasks: set[asyncio.Task[Any]] = set()
         self.rights = Rights(self)
+        self.fitness = Fitness(self)
         self.orders = Orders(self)
 
     # -- life --------------------------------------------------------------------------------------------------------
@@ -197,6 +199,8 @@ class Hub:
         """The next step, to everyone whom it concerns, at once."""
         before, self.position = self.position, step.end
         step = self.pulse.feel(step)
+        if step.batch.resets & self.tables.keys():
+            self.fitness.doubt()
         past = Past(self.past.decoded(step.batch.events), step.batch.resets)
         self.rounds.append(step, past)
         told = before is not None and bool(self.connections) and self._tell(step, past, before)
@@ -289,11 +293,12 @@ class Hub:
         return bool(told)
 
     async def open_round(self) -> SnapshotRound | None:
-        """Readers for those who wait."""
-        return await self.rounds.open()
+        """Readers for those who wait; none where nothing that is read would be the truth."""
+        return await self.rounds.open() if await self.fitness.settle() else None
 
     def broken(self) -> None:
         """Nothing that clients hold can be brought forward: they come again, and are staged anew."""
+        self.fitness.doubt()
         self.close_all()
         self.access.forget_all()
         self.rounds.begin_anew()
@@ -346,6 +351,7 @@ class Hub:
                 elif connection in self.live and now - connection.told_at > QUIET and self.position:
                     connection.write(*StepFrames(self.position.cursor).packets())
             await self._keep_house("clients could not be noted", self.clients.flush())
+            await self._keep_house("whether this process may serve is unknown", self.fitness.look_again())
             if now - thinned_at > THIN_EVERY and self.position is not thinned:
                 thinned_at, thinned = now, self.position
                 await self._keep_house("old checkpoints could not be thinned", self.past.thin())

@@ -22,11 +22,11 @@ from django.conf import settings
 
 from syncing import disks, exposition, monitor, obstacles
 from syncing.databases import brief_connection
+from syncing.fitness import unfit
 from syncing.heartbeats import send
 from syncing.hub import running_hub
 from syncing.issues import Issue
 from syncing.stopping import stopping
-from syncing.upgrades import missing_migrations
 
 logger = logging.getLogger(__name__)
 
@@ -138,9 +138,9 @@ def _ask_database() -> tuple[list[Issue], int | None]:
     found: list[Issue] = []
     xid = None
     with brief_connection() as database:
-        missing = list(missing_migrations(database))
-        if missing:
-            return missing, None
+        wrong = list(unfit(database))
+        if wrong:
+            return wrong, None
         for check in (obstacles.writable, obstacles.uncaptured, obstacles.missing_partition):
             found.extend(check(database, limits))
         for disk in disks.disks_here(database):
