@@ -5,30 +5,35 @@ import sys
 
 from channels.routing import ProtocolTypeRouter
 from django.core.asgi import get_asgi_application
+from django.core.exceptions import ImproperlyConfigured
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "claudia.settings")
 
-http = get_asgi_application()  # loads the apps: whatever needs models is imported below this line
+try:
+    http = get_asgi_application()  # loads the apps: whatever needs models is imported below this line
+except ImproperlyConfigured as problem:
+    sys.exit(f"claudia: {problem}")
 
-from twisted.internet import reactor  # noqa: E402
+from twisted.internet import reactor
 
-from claudia.authentication import Authentication  # noqa: E402
-from claudia.requests import with_request_ids  # noqa: E402
-from syncing.hub import start_with, stop_with  # noqa: E402
-from syncing.poolers import NotDirect, check_addresses  # noqa: E402
-from syncing.routing import api_routes, sync_routes  # noqa: E402
-from syncing.transport import use_push_protocol  # noqa: E402
+from claudia.authentication import Authentication
+from claudia.requests import with_request_ids
+from syncing.hub import start_with
+from syncing.poolers import NotDirect, check_addresses
+from syncing.routing import api_routes, sync_routes
+from syncing.starting import CannotStart, check_database
+from syncing.stopping import stopping
+from syncing.transport import use_push_protocol
 
 try:
     check_addresses()
-except NotDirect as problem:
+    check_database()
+except (NotDirect, CannotStart) as problem:
     sys.exit(f"claudia: {problem}")  # a server that tells nobody anything is worse than none
-
 use_push_protocol()
 start_with(reactor)
-stop_with(reactor)
+stopping.install(reactor)
 
 authentication = Authentication()
-application = ProtocolTypeRouter(
-    {"http": with_request_ids(api_routes(authentication, http)), "websocket": sync_routes(authentication)}
-)
+requests = with_request_ids(api_routes(authentication, http))
+application = ProtocolTypeRouter({"http": stopping.count_requests(requests), "websocket": sync_routes(authentication)})

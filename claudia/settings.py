@@ -210,6 +210,7 @@ SYNC_CLIENT_DAYS = env.integer("SYNC_CLIENT_DAYS", 90, low=15, high=3650)  # for
 SYNC_CONFLICT_DAYS = env.integer("SYNC_CONFLICT_DAYS", 90, low=1, high=3650)  # for which a decided conflict is kept
 AUDIT_RETENTION_DAYS = env.integer("AUDIT_RETENTION_DAYS", 730, low=30, high=36_500)  # what staff did, and read
 SYNC_CANARY_SECONDS = env.number("SYNC_CANARY_SECONDS", 0, low=0, high=86_400)  # each follows for so long; 0: none
+STOP_WAIT_SECONDS = env.number("STOP_WAIT_SECONDS", 0, low=0, high=300)  # /readyz says no, all else goes on
 SYNC_METRICS_SECONDS = env.number("SYNC_METRICS_SECONDS", 10, low=0, high=600)  # between writes of metrics; 0: none
 METRICS_RETENTION_DAYS = env.integer("METRICS_RETENTION_DAYS", 30, low=1, high=3650)
 MONITORING_INTERVAL = env.number("MONITORING_INTERVAL", 5, low=1, high=3600)  # seconds

@@ -7,6 +7,7 @@ E003 a trigger that fires before the log is written, or after the row is stamped
 E010 a PostgreSQL that is too old
 E011 an address for the feed that leads through a pooler, or to another database
 W001 triggers in the database that are not those of the declarations
+W002 migrations that wait until no process of a former version runs
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pgtrigger
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections, models
 from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.migration import Migration
 
 from syncing import fields
 from syncing.declarations import Declaration, declarations
@@ -94,8 +96,8 @@ def check_trigger_order(declaration: Declaration) -> Iterator[CheckMessage]:
 
 @register(Tags.database)
 def check_databases(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """E010, E011 and W001, for the databases that are asked about."""
-    checks = (check_version, check_address, check_triggers)
+    """E010, E011, W001 and W002, for the databases that are asked about."""
+    checks = (check_version, check_address, check_waiting, check_triggers)
     return [message for alias in databases or () for check in checks for message in check(alias)]
 
 
@@ -118,6 +120,24 @@ def check_address(alias: str) -> Iterator[CheckMessage]:
         yield Error(str(problem), hint="See docs/deployment.md on poolers.", id="syncing.E011")
 
 
+def check_waiting(alias: str) -> Iterator[CheckMessage]:
+    """Nothing is wrong with a server meanwhile; somebody has to remember it."""
+    plan = pending(alias)
+    if plan and all(getattr(migration, "after_rollout", False) for migration in plan):
+        names = ", ".join(f"{migration.app_label}.{migration.name}" for migration in plan)
+        yield Warning(
+            f"Migrations wait until no process of a former version runs: {names}.",
+            hint="Then run manage.py migrate.",
+            id="syncing.W002",
+        )
+
+
+def pending(alias: str) -> list[Migration]:
+    """Migrations that are not applied."""
+    executor = MigrationExecutor(connections[alias])
+    return [migration for migration, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]
+
+
 INSTALLED = """
     SELECT t.tgname, c.relname, t.tgenabled::text, obj_description(t.oid, 'pg_trigger')
     FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
@@ -127,8 +147,7 @@ INSTALLED = """
 
 def check_triggers(alias: str) -> Iterator[CheckMessage]:
     """Only where all migrations are applied: before, they differ of course."""
-    executor = MigrationExecutor(connections[alias])
-    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+    if pending(alias):
         return
     wanted = {trigger.get_pgid(model): (model, trigger) for model, trigger in pgtrigger.registered()}
     with connections[alias].cursor() as cursor:

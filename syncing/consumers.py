@@ -204,6 +204,9 @@ class SyncConsumer(AsyncConsumer):
         """Who it is; then the client is known to the hub."""
         if self.connection:
             raise BadFrame("hello was said already.")
+        if self.hub.fitness.reason:
+            self.link.close(CloseCode.RESTART)
+            return
         began = time.monotonic()
         try:
             identity = await identify(self.authenticator, self.headers, frame.token)

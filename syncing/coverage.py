@@ -60,6 +60,11 @@ class Coverage:
         if held:
             self._pending[connection] = held
 
+    @property
+    def pending(self) -> int:
+        """Answers that wait for a checkpoint, of clients that would read them."""
+        return sum(len(answers) for one, answers in self._pending.items() if not (one.closed or one.link.paused))
+
     def forget(self, connection: Connection) -> None:
         """It is closed: the client will ask again."""
         self._pending.pop(connection, None)

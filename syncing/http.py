@@ -64,7 +64,7 @@ class ApiRequest(AsyncConsumer, ABC):
             if self.scope["method"] != self.method:
                 await self.reply(405, b"", [(b"allow", self.method.encode())])
                 return
-            if not settings.SYNC_ENABLED:
+            if not settings.SYNC_ENABLED or self.hub.fitness.reason:
                 raise Unavailable
             if self._size > settings.SYNC_FRAME_BYTES:
                 raise TooLarge(f"A request has at most {settings.SYNC_FRAME_BYTES} bytes.")

@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any
 
 from django.conf import settings
-from twisted.internet.defer import Deferred
 
 from syncing.access import AccessTable, granting_tables
 from syncing.canaries import Canaries
@@ -23,6 +22,7 @@ from syncing.connections import Connection, Following, State
 from syncing.coverage import Coverage
 from syncing.declarations import declarations
 from syncing.ephemeral import Ephemeral
+from syncing.fitness import Fitness
 from syncing.frames import CloseCode
 from syncing.intake import Intake
 from syncing.listener import Feed
@@ -42,7 +42,6 @@ from syncing.shapes import Shape
 from syncing.snapshots import SnapshotRound
 from syncing.staging import Staging
 from syncing.steps import StepFrames, parts_of
-from syncing.transport import close_all
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +76,7 @@ class Hub:
         self.by_user: dict[str, set[Connection]] = defaultdict(set)
         self._tasks: set[asyncio.Task[Any]] = set()
         self.rights = Rights(self)
+        self.fitness = Fitness(self)
         self.orders = Orders(self)
         self.ephemeral = Ephemeral(self)
 
@@ -200,6 +200,8 @@ class Hub:
         """The next step, to everyone whom it concerns, at once."""
         before, self.position = self.position, step.end
         step = self.pulse.feel(step)
+        if step.batch.resets & self.tables.keys():
+            self.fitness.doubt()
         past = Past(self.past.decoded(step.batch.events), step.batch.resets)
         self.rounds.append(step, past)
         told = before is not None and bool(self.connections) and self._tell(step, past, before)
@@ -292,11 +294,12 @@ class Hub:
         return bool(told)
 
     async def open_round(self) -> SnapshotRound | None:
-        """Readers for those who wait."""
-        return await self.rounds.open()
+        """Readers for those who wait; none where nothing that is read would be the truth."""
+        return await self.rounds.open() if await self.fitness.settle() else None
 
     def broken(self) -> None:
         """Nothing that clients hold can be brought forward: they come again, and are staged anew."""
+        self.fitness.doubt()
         self.close_all()
         self.access.forget_all()
         self.rounds.begin_anew()
@@ -349,6 +352,7 @@ class Hub:
                 elif connection in self.live and now - connection.told_at > QUIET and self.position:
                     connection.write(*StepFrames(self.position.cursor).packets())
             await self._keep_house("clients could not be noted", self.clients.flush())
+            await self._keep_house("whether this process may serve is unknown", self.fitness.look_again())
             if now - thinned_at > THIN_EVERY and self.position is not thinned:
                 thinned_at, thinned = now, self.position
                 await self._keep_house("old checkpoints could not be thinned", self.past.thin())
@@ -381,20 +385,3 @@ def start_with(reactor: Any) -> None:
     """Lets the hub begin when Twisted's reactor runs: whether this process can deliver is known before clients come."""
     if settings.SYNC_ENABLED:
         reactor.callLater(0, running_hub)
-
-
-def stop_with(reactor: Any) -> None:
-    """Lets the hub end in good order when Twisted's reactor stops; before Daphne's server runs, which cuts all off."""
-    reactor.addSystemEventTrigger("before", "shutdown", _begin_to_stop)
-
-
-def _begin_to_stop() -> Deferred[None]:
-    closed = close_all(CloseCode.RESTART)  # at once: Daphne's own trigger comes next
-    return Deferred.fromFuture(asyncio.ensure_future(_stop(closed)))
-
-
-async def _stop(closed: Awaitable[None]) -> None:
-    await closed
-    if _hub is not None:
-        await _hub.stop()
-    await asyncio.to_thread(recorder.stop)

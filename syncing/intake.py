@@ -118,6 +118,16 @@ class Intake:
         self._limit = rate_limit(settings.SYNC_MUTATIONS_PER_SECOND, settings.SYNC_MUTATIONS_PER_FRAME)
         per_user = settings.SYNC_MUTATIONS_PER_SECOND * CLIENTS_OF_A_USER
         self._user_limit = rate_limit(per_user, settings.SYNC_MUTATIONS_PER_FRAME)
+        self._refuses = False
+
+    @property
+    def waiting(self) -> int:
+        """Mutations that are not answered yet."""
+        return sum(line.waiting for line in self._lines.values())
+
+    def refuse_all(self) -> None:
+        """The process ends: what has not begun does not, and must come again."""
+        self._refuses = True
 
     def close(self) -> None:
         """No more threads; what they are at, they finish."""
@@ -206,7 +216,9 @@ class Intake:
             line.end(wish, [(answer.result.id, answer) for answer in answers])
 
     async def in_thread(self, work: Callable[[], Got]) -> Got:
-        """Work on the database, beside the event loop."""
+        """Work on the database, beside the event loop. Raises Unavailable when the process ends."""
+        if self._refuses:
+            raise Unavailable
         run: Any = database_sync_to_async(work, thread_sensitive=False, executor=self._threads)
         got: Got = await run()
         return got

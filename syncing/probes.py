@@ -22,10 +22,11 @@ from django.conf import settings
 
 from syncing import disks, exposition, monitor, obstacles, poolers
 from syncing.databases import brief_connection
+from syncing.fitness import unfit
 from syncing.heartbeats import send
 from syncing.hub import running_hub
 from syncing.issues import Issue
-from syncing.upgrades import missing_migrations
+from syncing.stopping import stopping
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 PATIENCE = 2.0
 #: An answer is good for so many seconds: a flood of questions asks the database once.
 GOOD_FOR = 1.0
+STOPS = Issue("stopping", "sync", "critical", "This process stops; others go on.", "")
 #: A proxy on this machine would make everybody look local; what it adds to a request gives it away.
 FORWARDED = {b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip", b"via"}
 
@@ -101,6 +103,9 @@ class Readyz(Probe):
 
     async def answer(self) -> None:
         """From the latest look, if it is fresh; those who come meanwhile share the next one."""
+        if stopping.begun:
+            await self.reply(503, Readiness([STOPS]).encoded())
+            return
         latest = Readyz._latest
         if latest is None or time.monotonic() - latest.at > GOOD_FOR:
             if Readyz._asking is None or Readyz._asking.done():
@@ -133,9 +138,9 @@ def _ask_database() -> tuple[list[Issue], int | None]:
     found: list[Issue] = []
     xid = None
     with brief_connection() as database:
-        missing = list(missing_migrations(database))
-        if missing:
-            return missing, None
+        wrong = list(unfit(database))
+        if wrong:
+            return wrong, None
         for check in (obstacles.writable, obstacles.uncaptured, obstacles.missing_partition):
             found.extend(check(database, limits))
         for disk in disks.disks_here(database):

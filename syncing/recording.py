@@ -105,12 +105,15 @@ class Recorder:
                 self._thread.start()
                 atexit.register(self.stop)
 
-    def stop(self) -> None:
-        """Writes what there is, if it was started; for the end of the process. Does nothing the second time."""
+    def stop(self, patience: float | None = None) -> None:
+        """Writes what there is, if it was started; for the end of the process. Does nothing the second time.
+
+        patience: seconds for which it waits until it is written; None: as long as it takes.
+        """
         if self._thread is None or self._stopped.is_set():
             return
         self._stopped.set()
-        self._thread.join()
+        self._thread.join(patience)
 
     def _run(self) -> None:
         while not self._stopped.wait(settings.SYNC_METRICS_SECONDS):

@@ -22,6 +22,8 @@ Answer = TypeVar("Answer")
 PAUSES = (0.005, 0.02, 0.08, 0.3)
 #: serialization_failure, deadlock_detected. A reference that vanished between check and write is checked again.
 AGAIN = {"40001", "40P01", "23503"}
+#: undefined_column, undefined_table: a newer version has migrated the database, and has a server that knows it.
+MIGRATED = ("42703", "42P01")
 RETRIES = metrics.counter("transaction_retries")
 
 # Durable whatever the database's default is, since the answer says that it is written. No write waits for a lock or
@@ -89,7 +91,7 @@ def retried(work: Callable[[], Answer], pauses: Sequence[float] = PAUSES) -> Ans
             return work()
         except (DatabaseError, InterfaceError) as error:
             code = getattr(error.__cause__, "sqlstate", None)
-            if code not in AGAIN and code is not None and not code.startswith(("08", "55", "57", "53")):
+            if code not in AGAIN and code is not None and not code.startswith(("08", "55", "57", "53", *MIGRATED)):
                 raise
             if pause is None or code not in AGAIN or connection.in_atomic_block:
                 raise Unavailable from error

@@ -44,8 +44,8 @@ OPTIONS = frozenset(WebSocketProtocol.CONFIG_ATTRS)
 ABNORMAL = 1006
 #: Seconds within which a client answers a close; then it is cut off, and what it has not read yet is lost.
 ANSWERED_WITHIN = 3.0
-#: A little more than that: the timer behind it is a coarse one.
-CLOSED_WITHIN = ANSWERED_WITHIN + 1.0
+#: Seconds that the end of the process waits for all of them.
+CLOSED_WITHIN = 2.0
 
 
 def unacknowledged(socket: Any) -> int:
@@ -174,6 +174,11 @@ class ServerLink(Gate):
             self._reading = True
             self._protocol.transport.resumeProducing()
 
+    @property
+    def waits(self) -> bool:
+        """Whether frames of the client wait to be handled, and it would read the answers."""
+        return not self.paused and self._protocol.application_queue.qsize() > 0
+
     def close(self, code: int) -> None:
         """Closes with a code, after what was written before; who has not answered in time is cut off."""
         self.code = self.code or int(code)
@@ -242,10 +247,17 @@ def close_all(code: int) -> Awaitable[None]:
     return closed()
 
 
+def frames_wait() -> int:
+    """How many clients have sent frames that are not handled yet, and would read the answer."""
+    return sum(link.waits for link in _open)
+
+
 class PushProtocol(WebSocketProtocol):
     """Daphne's WebSocket protocol with a direct way to the socket, and the protocol's own code for large frames."""
 
     _server: _Introduction
+    #: The process ends: what comes from now on is not handled, in no socket, and its client will send it again.
+    deaf = False
     perMessageCompressionAccept = staticmethod(accept_compression)
     #: autobahn would copy its options to each connection, and format them for a log that nobody reads: a fifth of what
     #: a handshake costs. They are the factory's.
@@ -287,8 +299,8 @@ class PushProtocol(WebSocketProtocol):
             super().onClose(wasClean, code, reason)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        """No more frames are read than are handled; none that comes after our close is."""
-        if self.state == OPEN:
+        """No more frames are read than are handled; none that comes after our close, or when it is too late, is."""
+        if self.state == OPEN and not self.deaf:
             super().onMessage(payload, isBinary)
             self.link.arrived()
 

@@ -36,6 +36,7 @@ class ServerProcess:
         script = [str(ROOT / "tests" / "acceptance" / f"{like}.py")] if like else [str(ROOT / "manage.py"), "serve"]
         self._command = [sys.executable, *script, "--port", str(self.port)]
         self._env = environment(local_dir, DATABASE_URL=database_url, **variables)
+        self._folder = ROOT  # of the code that it runs
         self.output: list[str] = []
 
     @property
@@ -50,17 +51,20 @@ class ServerProcess:
 
     def start(self) -> ServerProcess:
         """Returns when it accepts connections."""
+        self._spawn()
+        if not self._ready.wait(PATIENCE) or self.process.poll() is not None:
+            self.stop(signal.SIGKILL)
+            raise AssertionError("the server is not ready:\n" + "".join(self.output))
+        return self
+
+    def _spawn(self) -> None:
         self.process = subprocess.Popen(
-            self._command, env=self._env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            self._command, env=self._env, cwd=self._folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
-        if not self._ready.wait(PATIENCE) or self.process.poll() is not None:
-            self.stop(signal.SIGKILL)
-            raise AssertionError("the server is not ready:\n" + "".join(self.output))
-        return self
 
     def _read(self) -> None:
         assert self.process.stdout is not None
