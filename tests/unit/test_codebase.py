@@ -33,7 +33,8 @@ CODED_SUFFIXES = (".py", ".js", ".json", ".md", ".toml", ".txt", ".sql", ".svg",
 PURE = {
     "alignment", "conditions", "containment", "cursor", "diffs", "equality", "exceptions", "filters", "frames",
     "issues", "log", "lookups", "matching", "merge", "packets", "presenting", "protocol", "rates", "recent",
-    "reconcile", "replica", "shapes", "sketch", "steps", "values",
+    "reconcile", "replica", "shapes", "sketch", "steps", "undoing",
+    "values",
 }  # fmt: skip
 
 
