@@ -309,5 +309,7 @@ def refusal(error: Exception) -> Refused:
             return Refused("conflict", "The standby's recovery cancelled a read, since the primary cleans up.")
         case psycopg.OperationalError():
             return Refused("unreachable", f"The standby cannot be reached: {type(error).__name__}.")
+        case psycopg.Error() if error.sqlstate is None:
+            return Refused("lost", "The connection to the standby was lost.")
         case _:
             return Refused("failed", f"Reading on the standby failed: {type(error).__name__}.")

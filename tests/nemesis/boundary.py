@@ -64,6 +64,11 @@ def one(cursor: psycopg.Cursor[Any]) -> tuple[Any, ...]:
     return row
 
 
+def catch_up(cluster: Cluster, standby: Cluster) -> None:
+    """The standby has all that is committed, and shows it."""
+    standby.wait_for(cluster.sql("SELECT pg_current_wal_flush_lsn()::text")[0][0])
+
+
 def scopes(cluster: Cluster) -> list[str]:
     """All that there may be."""
     rows = cluster.sql("SELECT 'u:' || id FROM users UNION ALL SELECT 'p:' || id FROM projects")

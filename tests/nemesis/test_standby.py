@@ -14,7 +14,7 @@ import pytest
 from syncing.standby import Standby
 from tests.acceptance.people import Cast
 from tests.acceptance.site import Site
-from tests.nemesis.boundary import agrees, boundary
+from tests.nemesis.boundary import agrees, boundary, catch_up
 from tests.nemesis.cluster import Cluster, cluster_like
 from tests.nemesis.stage import Stage
 from tests.nemesis.writers import Writers
@@ -45,11 +45,6 @@ def reader(cluster: Cluster, standby: Cluster) -> Iterator[Standby]:
     assert reader.usable
     yield reader
     reader.close()
-
-
-def catch_up(cluster: Cluster, standby: Cluster) -> None:
-    """The standby has all that is committed, and shows it."""
-    standby.wait_for(cluster.sql("SELECT pg_current_wal_flush_lsn()::text")[0][0])
 
 
 class Play:
