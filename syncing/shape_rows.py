@@ -32,10 +32,11 @@ class Sink(Protocol):
 
 def read_shape(
     connection: psycopg.Connection[Any], shape: Shape, wanted: Mapping[str, Sink], later: Later | None = None
-) -> None:
+) -> int:
     """Reads the shape's rows in all wanted scopes, each into the rows of its pair, in chunks of about CHUNK_BYTES.
 
-    later: what the connection sees beyond the checkpoint in this table; these rows are told as they were.
+    Gives how many bytes they are. later: what the connection sees beyond the checkpoint in this table; these rows are
+    told as they were.
     """
     declaration = declaration_of(shape.table)
     condition, params = shape.filter.sql("t")
@@ -47,7 +48,6 @@ def read_shape(
     connection.execute(sql, [list(wanted), *params, *([later.touched] if later else [])])
     chunks = {scope.encode(): Chunks(sink) for scope, sink in wanted.items()}
     for rows, texts in fetched(connection):
-        READ_BYTES.add(sum(map(len, texts)))
         for scope, some in by_scope(rows, texts, chunks):
             chunks[scope].add(some)
     connection.execute("CLOSE rows")
@@ -55,6 +55,9 @@ def read_shape(
         for former in later.rows(shape, name.decode()) if later else ():
             of_scope.add([former])
         of_scope.finish()
+    read = sum(of_scope.bytes for of_scope in chunks.values())
+    READ_BYTES.add(read)
+    return read
 
 
 class Chunks:
@@ -64,11 +67,14 @@ class Chunks:
         self._sink = sink
         self._waiting: list[bytes] = []
         self._size = 0
+        self.bytes = 0
 
     def add(self, texts: list[bytes]) -> None:
         """Some rows, as JSON texts."""
+        size = sum(map(len, texts))
         self._waiting += texts
-        self._size += sum(map(len, texts))
+        self._size += size
+        self.bytes += size
         if self._size >= CHUNK_BYTES:
             self._flush()
 

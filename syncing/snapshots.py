@@ -276,8 +276,7 @@ class SnapshotRound:
                     # So that what is long there does not keep the primary from cleaning up.
                     with suppress(psycopg.Error):
                         connection.execute("ROLLBACK")
-                self._read(view.connection, order, scopes, view.later)
-                STANDBY_BYTES.add(sum(rows.bytes for rows in self._pairs.values()))
+                STANDBY_BYTES.add(self._read(view.connection, order, scopes, view.later))
         except Lost as error:
             self._give_up_rows(error)
 
@@ -297,11 +296,13 @@ class SnapshotRound:
         order: Order,
         scopes: Mapping[Shape, Mapping[str, PairRows]],
         later: Mapping[str, Later] | None,
-    ) -> None:
+    ) -> int:
+        read = 0
         for shape, wanted in scopes.items():
-            read_shape(connection, shape, wanted, (later or {}).get(shape.table))
+            read += read_shape(connection, shape, wanted, (later or {}).get(shape.table))
             for scope, rows in wanted.items():
                 self._loop.call_soon_threadsafe(order.read, (shape, scope), rows)
+        return read
 
 
 def read_access(connection: psycopg.Connection[Any], users: Iterable[str]) -> tuple[dict[str, Access], frozenset[str]]:

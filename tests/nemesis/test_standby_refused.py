@@ -175,10 +175,10 @@ def test_what_cannot_be_taken_back_row_by_row_is_read_on_the_primary(
     cluster: Cluster, standby: Cluster, own_site: Site
 ) -> None:
     cast = Cast.enter(own_site)
-    with reader_of(standby.url, most_events=3) as reader:
+    with reader_of(standby.url, most_events=6) as reader:
         assert look(cluster, reader) is None
         with boundary(cluster) as at:
-            for _ in range(3):
+            for _ in range(3):  # and the name of the collaborator with that of the user
                 own_site.sql("UPDATE users SET name = name || '.' WHERE id = %s", cast.bob.id)
             catch_up(cluster, standby)
             assert agrees(cluster, reader, at)["users"].touched == [cast.bob.id]
