@@ -82,7 +82,9 @@ class Environment:
                 parts = conninfo_to_dict(url)
             except psycopg.Error:
                 parts = {}
-            if not url.startswith(tuple(f"{scheme}://" for scheme in DATABASE_SCHEMES)) or not parts.get("dbname"):
+            ports = str(parts.get("port") or "").replace(",", "")
+            fits = url.startswith(tuple(f"{scheme}://" for scheme in DATABASE_SCHEMES))
+            if not fits or not parts.get("dbname") or (ports and not ports.isdigit()):
                 raise ImproperlyConfigured(f"{name} must be an address like postgres://user:password@host:5432/name.")
         return url
 

@@ -187,12 +187,15 @@ class Standby:
                 await asyncio.sleep(FIRST_PAUSE)
                 continue
             looking = asyncio.create_task(asyncio.to_thread(self.look, checkpoint))
-            await asyncio.wait({looking}, timeout=self._lag_seconds + ANSWER)
-            if not looking.done():
-                # Readers hear nothing of it either.
-                self._note(Refused("unreachable", "The standby does not answer."))
-                self._cut_off()
-            await looking
+            try:
+                await asyncio.wait({looking}, timeout=self._lag_seconds + ANSWER)
+                if not looking.done():
+                    # Readers hear nothing of it either.
+                    self._note(Refused("unreachable", "The standby does not answer."))
+                    self._cut_off()
+                await looking
+            finally:
+                looking.cancel()
             await asyncio.sleep(LOOK_EVERY)
 
     def look(self, checkpoint: Checkpoint) -> None:
