@@ -25,6 +25,7 @@ PROGRAMS = {
     "fanout": 60,
     "shapes": 60,
     "snapshots": 50,
+    "standby": 60,
     "herd": 80,
     "compression": 30,
     "memory": 60,

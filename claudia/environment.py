@@ -13,7 +13,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import environ
+import psycopg
 from django.core.exceptions import ImproperlyConfigured
+from psycopg.conninfo import conninfo_to_dict
 
 DATABASE_SCHEMES = ("postgres", "postgresql")
 WEB_SCHEMES = ("https", "http")
@@ -70,6 +72,21 @@ class Environment:
         if not settings.get("NAME"):
             raise ImproperlyConfigured(f"{name} must name a database, like postgres://user:password@host:5432/name.")
         return settings
+
+    def standby(self, name: str) -> str:
+        """The address of one or more standbys, in libpq's way; empty when the variable is absent."""
+        url = self.text(name)
+        if url:
+            # Not by `_check_url`: libpq takes several hosts. The value is not repeated, as there.
+            try:
+                parts = conninfo_to_dict(url)
+            except psycopg.Error:
+                parts = {}
+            ports = str(parts.get("port") or "").replace(",", "")
+            fits = url.startswith(tuple(f"{scheme}://" for scheme in DATABASE_SCHEMES))
+            if not fits or not parts.get("dbname") or (ports and not ports.isdigit()):
+                raise ImproperlyConfigured(f"{name} must be an address like postgres://user:password@host:5432/name.")
+        return url
 
     def redis(self, name: str) -> str | None:
         """The address of a Redis, or None when the variable is absent."""

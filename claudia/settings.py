@@ -199,6 +199,8 @@ SYNC_RETENTION_DAYS = env.integer("SYNC_RETENTION_DAYS", 7, low=1, high=14)  # t
 SYNC_POLL_SECONDS = env.number("SYNC_POLL_SECONDS", 1, low=0, high=3600)  # slow poll behind the pokes; 0: none
 SYNC_SNAPSHOT_READERS = env.integer("SYNC_SNAPSHOT_READERS", 2, low=1, high=64)  # threads that read snapshots
 SYNC_SNAPSHOT_CACHE_BYTES = env.integer("SYNC_SNAPSHOT_CACHE_BYTES", 67_108_864, low=0, high=17_179_869_184)
+SYNC_REPLICA_URL = env.standby("SYNC_REPLICA_URL")  # a streaming standby that snapshots are read on; empty: none
+SYNC_REPLICA_LAG_SECONDS = env.number("SYNC_REPLICA_LAG_SECONDS", 1, low=0, high=60)  # further behind it is not used
 SYNC_MAX_SUBSCRIPTIONS = env.integer("SYNC_MAX_SUBSCRIPTIONS", 100, low=1, high=10_000)  # of one connection
 SYNC_FRAME_BYTES = env.integer("SYNC_FRAME_BYTES", 1_048_576, low=65_536, high=16_777_216)
 SYNC_FRAMES_PER_SECOND = env.number("SYNC_FRAMES_PER_SECOND", 50, low=1, high=10_000)  # from one connection

@@ -22,8 +22,8 @@ from syncing.identity import uuid7
 from syncing.log import Checkpoint
 from syncing.packets import Packet
 from syncing.replica import Difference, Replica, Rows, Unreadable, differences, rows_of
+from syncing.shape_rows import read_shape
 from syncing.shapes import Shape
-from syncing.snapshots import read_shape
 from syncing.transport import Gate
 
 if TYPE_CHECKING:

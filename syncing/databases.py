@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 from django.conf import settings as django_settings
 from django.db import DEFAULT_DB_ALIAS, connections
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 #: What libpq understands of Django's connection parameters.
 LIBPQ = (
@@ -52,6 +52,15 @@ def _libpq(database: Mapping[str, Any]) -> dict[str, Any]:
 
 def _kept(params: Mapping[str, Any]) -> dict[str, Any]:
     return {name: params[name] for name in LIBPQ if params.get(name) is not None}
+
+
+#: Of a connection to the standby, unless SYNC_REPLICA_URL says otherwise: one that is gone must be noticed soon.
+NOTICED_SOON = {"connect_timeout": "3", "keepalives_idle": "5", "keepalives_interval": "2", "keepalives_count": "3"}
+
+
+def standby_conninfo(url: str) -> str:
+    """The connection string for reading snapshots on the standby, or on one of several, in libpq's way."""
+    return make_conninfo("", **(NOTICED_SOON | conninfo_to_dict(url)) | {"application_name": "claudia snapshots"})
 
 
 #: Of a connection that is made to look at something: whatever is wrong, it must not hang.

@@ -88,6 +88,7 @@ class Hub:
         recorder.start()
         self.spawn(self.feed.run())
         self.spawn(self._tick())
+        self.rounds.start()
         if settings.SYNC_CANARY_SECONDS:
             self.spawn(Canaries(self, settings.SYNC_CANARY_SECONDS).run())
         self.pulse.start()

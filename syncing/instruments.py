@@ -88,6 +88,14 @@ INSTRUMENTS = {
         Instrument("connections_closed", COUNTER, "connections", "sockets that were closed, by the code", ("code",)),
         Instrument("snapshots", COUNTER, "shapes", "shapes whose rows were staged whole and became ready"),
         Instrument("snapshot_bytes", COUNTER, "bytes", "rows that were read for snapshots, as text"),
+        Instrument("standby_bytes", COUNTER, "bytes", "of `snapshot_bytes`, those that were read on the standby"),
+        Instrument(
+            "standby_refusals",
+            COUNTER,
+            "rounds",
+            "rounds that were read on the primary, or begun again there, although there is a standby; by why",
+            ("reason",),
+        ),
         Instrument(
             "catch_ups", COUNTER, "clients", "clients that were away, or fell behind, and were told what they missed"
         ),

@@ -48,6 +48,18 @@ SIZED = f"""
 
 READ = SIZED.format(between=BETWEEN.format(columns=EVENT_COLUMNS, start=START, end=END))
 
+# What a transaction on a standby sees and the checkpoint does not, of some tables. No upper bound but what it sees: a
+# standby does not know all that is open on the primary, so that its own snapshot cannot be told in numbers.
+SEEN_SINCE = SIZED.format(
+    between=f"""
+    SELECT {EVENT_COLUMNS} FROM public.sync_events e
+    WHERE e.xid = ANY (ARRAY(SELECT pg_snapshot_xip({START}))) AND e.table_name = ANY (%(tables)s)
+    UNION ALL
+    SELECT {EVENT_COLUMNS} FROM public.sync_events e
+    WHERE e.xid >= pg_snapshot_xmax({START}) AND e.table_name = ANY (%(tables)s)
+"""
+)
+
 #: What there is in a batch that is too large to be read.
 TABLES = f"""
     SELECT table_name, op, count(*) FROM ({BETWEEN.format(columns="e.table_name, e.op::text", start=START, end=END)})

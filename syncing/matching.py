@@ -58,9 +58,13 @@ class RowEvent:
         """The columns that the event brings, spelled as the database spelled them."""
         return self._row(self.event.after)
 
+    def before(self) -> dict[str, msgspec.Raw]:
+        """The columns that an update changed, or the row that was deleted, as they were and as they were spelled."""
+        return self._row(self.event.before)
+
     def changed(self) -> Collection[str]:
         """The columns that an update changed."""
-        return self._row(self.event.before).keys()
+        return self.before().keys()
 
     def _row(self, text: str | None) -> dict[str, msgspec.Raw]:
         try:

@@ -15,7 +15,7 @@ writes a heartbeat, which costs a checkpoint. It takes as long as the slowest pr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -191,11 +191,28 @@ def of_processes(processes: Iterable[Process], latency: Latency | None, limits: 
                 "See whether that machine, or the database's, is short of processors, or its disk slow to flush.",
                 subject=str(process.id), load=load,
             )  # fmt: skip
+    yield from _standby([process for process in processes if process.answered])
     if latency and (load := latency.p95_ms / limits.latency_ms) >= RELIEF:
         yield Issue(
             "latency", "sync", "warning", f"One change in twenty takes {latency.p95_ms:.0f} ms or longer.",
             "See the other issues; else add server processes, or processors to the database.",
             load=load,
+        )  # fmt: skip
+
+
+def _standby(processes: Collection[Process]) -> Iterator[Issue]:
+    """That there is a standby, and processes do not read on it; once, since they all mean the same one."""
+    told = [trouble for process in processes if (trouble := process.figures.get("standby"))]
+    if told:
+        first = min(told, key=lambda trouble: float(trouble["since"]))
+        since = datetime.fromtimestamp(first["since"], UTC)
+        lasted = obstacles.duration(max(0.0, (datetime.now(UTC) - since).total_seconds()))
+        yield Issue(
+            "standby_unused", "database", "warning",
+            f"The standby is not used since {since:%H:%M:%S} UTC ({lasted}), by {len(told)} of {len(processes)}"
+            f" processes: snapshots are read on the primary. {first['message']}",
+            "See whether the server of SYNC_REPLICA_URL runs, is a standby and gets all (pg_stat_replication on the"
+            " primary); it is used again by itself.",
         )  # fmt: skip
 
 

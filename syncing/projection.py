@@ -9,6 +9,11 @@ from collections.abc import Iterable, Mapping
 
 from syncing.values import ColumnType
 
+#: What `syncing.wire` relies on; inside a transaction, so that it works through a pooler too.
+SPELLING = """
+    SELECT set_config('TimeZone', 'UTC', true), set_config('IntervalStyle', 'postgres', true),
+        set_config('extra_float_digits', '1', true), set_config('search_path', 'pg_catalog', true)
+"""
 #: Numbers that languages spell each in its own way: no checksum holds them.
 SPELLED_DIFFERENTLY = {ColumnType.FLOAT, ColumnType.INTERVAL}
 #: Strings, which stay, and numbers, which go, of JSON as jsonb spells it.

@@ -103,7 +103,7 @@ class Pulse:
     def figures(self) -> dict[str, Any]:
         """Of this process: clients, how many are behind and for how long at most, how long ago the feed looked.
 
-        Seconds, as numbers.
+        Seconds, as numbers. standby: why it is not used, if there is one and it is not.
         """
         now = time.monotonic()
         connections = [connection for connection in self._hub.connections if not connection.inner]
@@ -117,6 +117,7 @@ class Pulse:
             "changes_per_second": changes_per_second(),
             "latency": told(),
             "connections": listing(connections, now),
+            "standby": asdict(standby.trouble) if (standby := self._hub.rounds.standby) and standby.trouble else None,
         }
 
     @property

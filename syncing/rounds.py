@@ -21,6 +21,7 @@ from syncing.recent import Anchor, History, Past
 from syncing.snapshots import Opened, Order, SnapshotReaders, SnapshotRound
 from syncing.spools import SnapshotCache
 from syncing.staging import Staging, finish
+from syncing.standby import Standby
 
 if TYPE_CHECKING:
     from syncing.hub import Hub
@@ -39,9 +40,15 @@ class Rounds:
         self.waiting: set[Connection] = set()
         self.readings: list[Reading] = []
         self.checksums = Checksums(hub)
-        self.readers = SnapshotReaders(settings.SYNC_SNAPSHOT_READERS, self._reader_released)
+        self.standby = Standby.configured()
+        self.readers = SnapshotReaders(settings.SYNC_SNAPSHOT_READERS, self._reader_released, self.standby)
         self.history = History(max_events=20 * settings.SYNC_BATCH_SIZE)
         self.cache = SnapshotCache(settings.SYNC_SNAPSHOT_CACHE_BYTES, hub.granting)
+
+    def start(self) -> None:
+        """Begins to look at the standby, if there is one."""
+        if self.standby:
+            self.hub.spawn(self.standby.watch(lambda: self.hub.position))
 
     def needs(self, connection: Connection) -> bool:
         """Whether something has to be read for the connection before it is told everything."""

@@ -4,6 +4,9 @@ A round: readers begin REPEATABLE READ transactions, the feed takes a checkpoint
 import it before the checkpoint is committed, and read when it is. So a snapshot and the batches after it fit without
 a filter or a patch. (To read "the newest checkpoint, and the rows" in one transaction is wrong: the rows are ahead of
 the cursor.) What is read waits in spools, so that the transaction ends whatever the clients do.
+
+Where a standby keeps up, rows are read there, brought back to the same checkpoint; grants, and what is read beside
+rows, always by the transaction on the primary.
 """
 
 from __future__ import annotations
@@ -12,41 +15,33 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg
 from django.contrib.auth import get_user_model
-from psycopg import pq
-from psycopg.errors import error_from_result
 
 from syncing.access import Access, access_of_rows, grants_sql
 from syncing.databases import conninfo
-from syncing.declarations import declaration_of
 from syncing.log import Checkpoint
 from syncing.metrics import metrics
-from syncing.projection import row_json
+from syncing.projection import SPELLING
 from syncing.readings import Reading
 from syncing.recent import Anchor
+from syncing.shape_rows import read_shape
 from syncing.shapes import Shape
 from syncing.spools import Pair, PairRows
+from syncing.standby import Lost, Standby
+from syncing.undoing import Later
 
 logger = logging.getLogger(__name__)
 
-CHUNK_BYTES = 128 * 1024
-#: Rows that are fetched at once: at first, and at most.
-FIRST_FETCH, LARGEST_FETCH = 50, 2000
 #: How long a reader waits for the checkpoint that it was opened for.
 PATIENCE = 30.0
-READ_BYTES = metrics.counter("snapshot_bytes")
-
-#: What `syncing.wire` relies on; inside the transaction, so that it works through a pooler too.
-SPELLING = """
-    SELECT set_config('TimeZone', 'UTC', true), set_config('IntervalStyle', 'postgres', true),
-        set_config('extra_float_digits', '1', true), set_config('search_path', 'pg_catalog', true)
-"""
+STANDBY_BYTES = metrics.counter("standby_bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +106,9 @@ class Order:
 class SnapshotReaders:
     """The threads that read, each with a connection of its own; `free` is how many rounds could start now."""
 
-    def __init__(self, readers: int, released: Callable[[], None]) -> None:
+    def __init__(self, readers: int, released: Callable[[], None], standby: Standby | None = None) -> None:
         self.free = readers
+        self.standby = standby
         self._released = released
         self._threads = ThreadPoolExecutor(readers, thread_name_prefix="snapshots")
         self._local = threading.local()
@@ -121,7 +117,7 @@ class SnapshotReaders:
     async def open(self, collect: Callable[[Checkpoint], Order]) -> SnapshotRound:
         """A round whose reader has begun its transaction. `collect` gives the order once the checkpoint is known."""
         self.free -= 1
-        round_ = SnapshotRound(asyncio.get_running_loop(), collect, self._release)
+        round_ = SnapshotRound(asyncio.get_running_loop(), collect, self._release, self.standby)
         self._threads.submit(self._serve, round_)
         await asyncio.wrap_future(round_.begun)
         return round_
@@ -131,6 +127,8 @@ class SnapshotReaders:
         self._threads.shutdown(wait=False, cancel_futures=True)
         for connection in list(self._connections):
             connection.close()
+        if self.standby:
+            self.standby.close()
 
     def _release(self) -> None:
         self.free += 1
@@ -167,10 +165,12 @@ class SnapshotRound:
         loop: asyncio.AbstractEventLoop,
         collect: Callable[[Checkpoint], Order],
         release: Callable[[], None],
+        standby: Standby | None = None,
     ) -> None:
         self._loop = loop
         self._collect = collect
         self._release = release
+        self._standby = standby
         self._inbox: queue.SimpleQueue[str | Order | None] = queue.SimpleQueue()
         self._order: Order | None = None
         self._pairs: dict[Pair, PairRows] = {}
@@ -216,7 +216,7 @@ class SnapshotRound:
             order = self._inbox.get(timeout=PATIENCE)
             if isinstance(order, Order):
                 if order.requests:
-                    self._read(connection, order)
+                    self._read_rows(connection, order)
                 while self._readings:
                     self._read_beside(connection, self._readings.pop(0))
         finally:
@@ -228,14 +228,18 @@ class SnapshotRound:
         for waiting in (self.begun, self._imported):
             if not waiting.done():
                 waiting.set_exception(error)
-        for rows in self._pairs.values():
-            if not rows.whole:
-                rows.finish(error)
+        self._give_up_rows(error)
         for reading in self._readings:
             self._loop.call_soon_threadsafe(reading.end, error)
         if self._order is not None and self._order.requests and not self._opened:
             self._loop.call_soon_threadsafe(self._order.failed, error)
         self._done()
+
+    def _give_up_rows(self, error: BaseException) -> None:
+        """Whoever waits for rows that were not read whole asks again."""
+        for rows in self._pairs.values():
+            if not rows.whole:
+                rows.finish(error)
 
     def _read_beside(self, connection: psycopg.Connection[Any], reading: Reading) -> None:
         """Whatever goes wrong with it: the rows were read."""
@@ -252,7 +256,31 @@ class SnapshotRound:
             self._released = True
             self._loop.call_soon_threadsafe(self._release)
 
-    def _read(self, connection: psycopg.Connection[Any], order: Order) -> None:
+    def _read_rows(self, connection: psycopg.Connection[Any], order: Order) -> None:
+        """Grants here, rows on the standby if there is one and it can."""
+        self._read_access(connection, order)
+        scopes: dict[Shape, dict[str, PairRows]] = {}
+        for (shape, scope), rows in self._pairs.items():
+            scopes.setdefault(shape, {})[scope] = rows
+        if not scopes:
+            return
+        if self._standby is None:
+            self._read(connection, order, scopes, None)
+            return
+        try:
+            with self._standby.view(order.anchor.checkpoint, {shape.table for shape in scopes}) as view:
+                if view is None:
+                    self._read(connection, order, scopes, None)
+                    return
+                if not self._readings:
+                    # So that what is long there does not keep the primary from cleaning up.
+                    with suppress(psycopg.Error):
+                        connection.execute("ROLLBACK")
+                STANDBY_BYTES.add(self._read(view.connection, order, scopes, view.later))
+        except Lost as error:
+            self._give_up_rows(error)
+
+    def _read_access(self, connection: psycopg.Connection[Any], order: Order) -> None:
         access, inactive = read_access(connection, order.users)
         granted = order.known | {user: found.scopes for user, found in access.items()}
         pairs = set().union(*(request.pairs(granted[request.user]) for request in order.requests))
@@ -261,13 +289,20 @@ class SnapshotRound:
         opened = Opened(order.anchor.checkpoint, access, granted, inactive, self._pairs | cached)
         self._opened = True
         self._loop.call_soon_threadsafe(order.opened, opened)
-        scopes: dict[Shape, dict[str, PairRows]] = {}
-        for (shape, scope), rows in self._pairs.items():
-            scopes.setdefault(shape, {})[scope] = rows
+
+    def _read(
+        self,
+        connection: psycopg.Connection[Any],
+        order: Order,
+        scopes: Mapping[Shape, Mapping[str, PairRows]],
+        later: Mapping[str, Later] | None,
+    ) -> int:
+        read = 0
         for shape, wanted in scopes.items():
-            read_shape(connection, shape, wanted)
+            read += read_shape(connection, shape, wanted, (later or {}).get(shape.table))
             for scope, rows in wanted.items():
                 self._loop.call_soon_threadsafe(order.read, (shape, scope), rows)
+        return read
 
 
 def read_access(connection: psycopg.Connection[Any], users: Iterable[str]) -> tuple[dict[str, Access], frozenset[str]]:
@@ -281,69 +316,3 @@ def read_access(connection: psycopg.Connection[Any], users: Iterable[str]) -> tu
         f"SELECT id::text FROM public.{table} WHERE is_active AND id = ANY(%(users)s::uuid[])", named
     )
     return access, frozenset(access) - {user for (user,) in active}
-
-
-class Sink(Protocol):
-    """Where the rows of a pair go, in chunks of JSON text joined by commas."""
-
-    def write(self, chunk: bytes) -> None: ...
-
-    def finish(self) -> None:
-        """There are no more."""
-
-
-def read_shape(connection: psycopg.Connection[Any], shape: Shape, wanted: Mapping[str, Sink]) -> None:
-    """Reads the shape's rows in all wanted scopes, each into the rows of its pair, in chunks of about CHUNK_BYTES."""
-    declaration = declaration_of(shape.table)
-    condition, params = shape.filter.sql("t")
-    sql = (
-        f"DECLARE rows NO SCROLL CURSOR FOR SELECT t.scope, {row_json('t', shape.columns)}"
-        f" FROM public.{declaration.db_table} AS t WHERE t.scope = ANY(%s) AND ({condition})"
-    )
-    connection.execute(sql, [list(wanted), *params])
-    waiting: dict[bytes, list[bytes]] = {scope.encode(): [] for scope in wanted}
-    sizes = dict.fromkeys(waiting, 0)
-    for rows, texts in fetched(connection):
-        READ_BYTES.add(sum(map(len, texts)))
-        for scope, some in by_scope(rows, texts, waiting):
-            waiting[scope] += some
-            sizes[scope] += sum(map(len, some))
-            if sizes[scope] >= CHUNK_BYTES:
-                wanted[scope.decode()].write(b",".join(waiting[scope]))
-                waiting[scope].clear()
-                sizes[scope] = 0
-    connection.execute("CLOSE rows")
-    for scope, texts in waiting.items():
-        if texts:
-            wanted[scope.decode()].write(b",".join(texts))
-        wanted[scope.decode()].finish()
-
-
-def fetched(connection: psycopg.Connection[Any]) -> Iterator[tuple[pq.abc.PGresult, list[bytes]]]:
-    """All rows and their JSON, as many at once as are of about CHUNK_BYTES: one may weigh as much as thousands.
-
-    As libpq has them: to make a tuple of each row would cost more than all else here.
-    """
-    size = FIRST_FETCH
-    while True:
-        rows = connection.pgconn.exec_(b"FETCH FORWARD %d FROM rows" % size)
-        if rows.status != pq.ExecStatus.TUPLES_OK:
-            raise error_from_result(rows)
-        if not rows.ntuples:
-            return
-        value = rows.get_value
-        texts = [value(row, 1) or b"" for row in range(rows.ntuples)]
-        yield rows, texts
-        size = max(1, min(LARGEST_FETCH, CHUNK_BYTES * len(texts) // max(1, sum(map(len, texts)))))
-
-
-def by_scope(
-    rows: pq.abc.PGresult, texts: list[bytes], scopes: Collection[bytes]
-) -> Iterable[tuple[bytes, list[bytes]]]:
-    """The JSON texts of the rows of each scope."""
-    if len(scopes) == 1:
-        return [(scope, texts) for scope in scopes]
-    found: dict[bytes, list[bytes]] = {}
-    for row, text in enumerate(texts):
-        found.setdefault(rows.get_value(row, 0) or b"", []).append(text)
-    return found.items()

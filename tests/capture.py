@@ -18,8 +18,7 @@ import msgspec
 from django.db import connection
 
 from syncing.declarations import Declaration, declarations
-from syncing.projection import row_json
-from syncing.snapshots import SPELLING
+from syncing.projection import SPELLING, row_json
 
 COLUMNS = (
     "id", "table_name", "op", "row_id", "version", "scope", "old_scope", "after", "before", "keys",

@@ -14,10 +14,9 @@ from syncing.declarations import declaration_of
 from syncing.hub import Hub
 from syncing.listener import Feed
 from syncing.pipeline import TextRow
-from syncing.projection import row_json
+from syncing.projection import SPELLING, row_json
 from syncing.questions import COMMIT
 from syncing.shapes import Shape
-from syncing.snapshots import SPELLING
 from tests.replica import Rows
 
 

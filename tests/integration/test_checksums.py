@@ -18,9 +18,8 @@ from syncing.declarations import Declaration, declaration_of, declarations
 from syncing.exceptions import RateLimited, Unavailable, UnknownSubscription
 from syncing.matching import RowEvents
 from syncing.packets import Packet
-from syncing.projection import comparable_json, row_json
+from syncing.projection import SPELLING, comparable_json, row_json
 from syncing.shapes import Shape
-from syncing.snapshots import SPELLING
 from syncing.values import ColumnType
 from tests.checksums import json_without_numbers, values_of, versions_of
 from tests.rows import another, field_of, made

@@ -115,9 +115,9 @@ async def a_bed(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bed]:
         bed = Bed(hub, database, project, owner)
         read_shape = snapshots.read_shape
 
-        def counted(connection: Any, shape: Shape, wanted: Mapping[str, PairRows]) -> None:
+        def counted(connection: Any, shape: Shape, wanted: Mapping[str, PairRows], *rest: Any) -> int:
             bed.reads.extend(shape.table for scope in wanted if scope == f"p:{project}")
-            read_shape(connection, shape, wanted)
+            return read_shape(connection, shape, wanted, *rest)
 
         monkeypatch.setattr(snapshots, "read_shape", counted)
         hub.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from urllib.parse import urlsplit
 
 CHUNK = 64 * 1024
@@ -18,12 +19,15 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self.silent_after = math.inf
+        """So many bytes more go through, before it falls silent."""
 
     async def open(self) -> Proxy:
         """Begins to listen."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         port = self._server.sockets[0].getsockname()[1]
-        self.url = self._target._replace(netloc=f"127.0.0.1:{port}").geturl()
+        names, at, _ = self._target.netloc.rpartition("@")
+        self.url = self._target._replace(netloc=f"{names}{at}127.0.0.1:{port}").geturl()
         return self
 
     async def close(self) -> None:
@@ -52,7 +56,13 @@ class Proxy:
 
     def heal(self) -> None:
         """What was kept back goes on."""
+        self.silent_after = math.inf
         self._flowing.set()
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing goes through."""
+        return not self._flowing.is_set()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -89,3 +99,6 @@ class Proxy:
                 return
             writer.write(data)
             await writer.drain()
+            self.silent_after -= len(data)
+            if self.silent_after <= 0:
+                self.silence()

@@ -34,7 +34,8 @@ PURE = {
     "alignment", "conditions", "containment", "cursor", "diffs", "ephemeral_frames", "equality", "exceptions",
     "filters", "frames",
     "issues", "log", "lookups", "matching", "merge", "packets", "presenting", "protocol", "rates", "recent",
-    "reconcile", "replica", "shapes", "sketch", "steps", "values",
+    "reconcile", "replica", "shapes", "sketch", "steps", "undoing",
+    "values",
 }  # fmt: skip
 
 

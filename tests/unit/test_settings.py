@@ -197,3 +197,19 @@ def test_logs_are_json_in_production_and_readable_in_development(tmp_path: Path)
     assert "JsonLineFormatter" in read_settings(tmp_path, "LOGGING", **production)
     assert "LineFormatter" in read_settings(tmp_path, "LOGGING").replace("JsonLineFormatter", "")
     assert "JsonLineFormatter" in read_settings(tmp_path, "LOGGING", LOG_FORMAT="json")
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://standby/claudia", "standby", "postgres://standby", "postgres://standby:port/claudia"]
+)
+def test_a_standby_that_has_no_address_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("REPLICA", url)
+    with pytest.raises(ImproperlyConfigured, match=r"^REPLICA must be an address like postgres://"):
+        Environment().standby("REPLICA")
+
+
+def test_several_standbys_are_named_as_libpq_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Environment().standby("REPLICA") == ""
+    url = "postgres://claudia:secret@one,two:5433/claudia?target_session_attrs=standby"
+    monkeypatch.setenv("REPLICA", url)
+    assert Environment().standby("REPLICA") == url
