@@ -236,9 +236,9 @@ class Campaign:
             self.progress.notify_all()
 
     async def reached(self, committed: int) -> None:
-        """Returns when the writers have got so far."""
+        """Returns when the writers have got so far, or are done."""
         async with self.progress:
-            await self.progress.wait_for(lambda: self.committed >= committed)
+            await self.progress.wait_for(lambda: self.committed >= min(committed, self.work.total))
 
     async def _write(self) -> None:
         self.work.start()

@@ -97,9 +97,9 @@ def lost_tails_are_thinned() -> None:
     """A cursor goes on from the checkpoint before it, also where its own was never there."""
     from syncing import log
 
-    log.AT = (
-        "SELECT id, mark, snapshot::text FROM public.sync_checkpoints WHERE id <= %(number)s ORDER BY id DESC LIMIT 1"
-    )
+    log.AT = """
+        SELECT id, mark, snapshot::text FROM public.sync_checkpoints WHERE id <= %(number)s ORDER BY id DESC LIMIT 1
+    """
 
 
 def replace_question(listener: Any, questions: Any, name: str, sql: str) -> None:

@@ -67,16 +67,19 @@ def campaign_of(seed: int, cluster: Cluster, folder: Path) -> Campaign:
     for fault in faults:
         fault.strikes *= 2
     if draw.random() < 0.4:
-        faults = [fault for fault in faults if not isinstance(fault, StopPostgres | LoseConnections)]
+        faults = [fault for fault in faults if not isinstance(fault, StopPostgres | LoseConnections | Prune)]
         faults.append(draw.choice(DISASTERS)(cluster))
     with_manners = draw.random() < 0.3
     forgetful = any(isinstance(fault, Forget) for fault in faults)
+    servers = draw.choice([1, 2, 2])
+    if servers > 1:
+        faults = [fault for fault in faults if not isinstance(fault, Prune)]
     return Campaign(
         cluster.url,
         folder,
         seed,
         faults=[*faults, *([OtherRole()] if with_manners else [])],
-        servers=draw.choice([1, 2, 2]),
+        servers=servers,
         writers=draw.choice([8, 12, 16]),
         transactions=draw.choice([60, 100, 150]),
         clients_wanted=draw.choice([4, 8, 12]),
