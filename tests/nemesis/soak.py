@@ -27,6 +27,7 @@ from tests.nemesis.faults import (
     KillServer,
     LoseConnections,
     LosePokes,
+    SlowReaders,
     StopPostgres,
     StormOfPokes,
 )
@@ -55,6 +56,7 @@ FAULTS: list[Callable[[Cluster], Fault]] = [
     lambda cluster: StormOfPokes(),
     lambda cluster: HoldTransaction(),
     lambda cluster: Prune(),
+    lambda cluster: SlowReaders(),
 ]
 
 
