@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
 from syncing.cursor import Cursor
@@ -107,7 +107,7 @@ class Connection:
     closed: bool = False
     stuck: tuple[int, float] | None = None
     failures: int = 0
-    job: Any = None
+    job: Job | None = None
     staging: asyncio.Task[None] | None = None
     inner: bool = False
     told_at: float = field(default_factory=time.monotonic)
@@ -145,3 +145,20 @@ class Connection:
         if not self.closed:
             self.closed = True
             self.link.close(code)
+
+
+class Job:
+    """What is being done to bring a connection up; while it is, the connection is not asked for another.
+
+    lost: scopes that the user lost since it began. void: who may read what is not known any more.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.lost: frozenset[str] = frozenset()
+        self.void = False
+        connection.job = self
+
+    def concerns(self, following: Following) -> bool:
+        """Whether the connection still follows it."""
+        return self.connection.shapes.get(following.shape.handle) is following

@@ -67,16 +67,26 @@ async def terminate_frozen(database: Database, seconds: float, stalled: float) -
     """
     holder = await one_row(
         database,
-        "SELECT l.pid, pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+        "SELECT l.pid, pg_terminate_backend(l.pid, 500) FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
         " WHERE l.locktype = 'advisory' AND l.classid = 'public.sync_checkpoints'::regclass::oid AND l.objid = 2"
         " AND l.granted AND NOT a.xact_start BETWEEN clock_timestamp()"
         " - make_interval(secs => CASE a.wait_event WHEN 'ClientWrite' THEN %s ELSE %s END) AND clock_timestamp()",
         stalled,
         seconds,
     )
-    if holder:
-        logger.warning("feed: terminated backend %s, which held the checkpoint lock for too long", holder[0])
-    return bool(holder)
+    if not holder:
+        return False
+    pid, ended = holder
+    if ended:
+        logger.warning("feed: terminated backend %s, which held the checkpoint lock for too long", pid)
+    else:
+        logger.error("feed: backend %s holds the checkpoint lock and does not answer: %s", pid, stopped(pid))
+    return True
+
+
+def stopped(pid: int) -> str:
+    """What to do about a backend that does not end when it is terminated."""
+    return f"on PostgreSQL's machine, kill -CONT {pid} if it is stopped, or kill -9 {pid}, which restarts PostgreSQL"
 
 
 async def one_row(database: Database, sql: str, *values: object, **named: object) -> tuple[Any, ...]:

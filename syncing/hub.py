@@ -40,7 +40,6 @@ from syncing.rights import Rights
 from syncing.rounds import Rounds
 from syncing.shapes import Shape
 from syncing.snapshots import SnapshotRound
-from syncing.staging import Staging
 from syncing.steps import StepFrames, parts_of
 
 logger = logging.getLogger(__name__)
@@ -229,7 +228,7 @@ class Hub:
         told: list[tuple[Connection, frozenset[str]]] = []
         for user, (before, after) in self.access.move(past.events).items():
             for connection in self.by_user.get(user, ()):
-                if isinstance(connection.job, Staging):
+                if connection.job:
                     connection.job.lost |= before - after
                 if connection in self.live and (lost := connection.held - after):
                     self.leave(connection)
@@ -259,7 +258,7 @@ class Hub:
             if live:
                 self.live.enter(connection)
                 told.append((connection, [following.shape.handle for following in anew]))
-            if everything and isinstance(connection.job, Staging):
+            if everything and connection.job:
                 connection.job.void = True
             if self.rounds.needs(connection):
                 self.rounds.want(connection)

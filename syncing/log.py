@@ -47,6 +47,14 @@ SIZED = f"""
 """
 
 READ = SIZED.format(between=BETWEEN.format(columns=EVENT_COLUMNS, start=START, end=END))
+#: The same, and of more than `most` bytes one row only, which says so.
+READ_AT_ONCE = f"""
+    SELECT id, table_name, op, row_id, version, scope, old_scope, after, before, keys, at, bytes, xid
+    FROM (SELECT *, row_number() OVER () AS nth FROM ({READ}) AS sized) AS numbered
+    WHERE bytes <= %(most)s OR nth = 1
+"""
+#: The same, all that happened to a row together and in the order of its versions: it can be told row by row.
+READ_BY_ROW = f"SELECT * FROM ({READ}) AS sized ORDER BY table_name, row_id, version, op = 'D', id"
 
 # What a transaction on a standby sees and the checkpoint does not, of some tables. No upper bound but what it sees: a
 # standby does not know all that is open on the primary, so that its own snapshot cannot be told in numbers.

@@ -13,6 +13,7 @@ import psycopg
 from psycopg.sql import Composed
 
 from syncing import log
+from syncing.continuity import stopped
 from syncing.declarations import declarations
 from syncing.issues import RELIEF, Issue, Thresholds
 
@@ -128,7 +129,7 @@ def frozen_reader(database: Database, _: Thresholds) -> Iterator[Issue]:
             yield Issue(
                 "gate_frozen" if lock == 1 else "checkpoint_lock_frozen", "sync", "critical",
                 f"Backend {pid} ({application}) holds {held} and has not moved for {duration(seconds)}; {effect}.",
-                f"End that backend: SELECT pg_terminate_backend({pid}); if it does not end, its process is stopped.",
+                f"End that backend: SELECT pg_terminate_backend({pid}); if it does not answer: {stopped(pid)}.",
                 subject=str(pid), load=load,
             )  # fmt: skip
 

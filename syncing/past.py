@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from psycopg_pool import ConnectionPool
@@ -12,18 +17,34 @@ from syncing import log
 from syncing.cursor import Cursor
 from syncing.databases import pooled_conninfo
 from syncing.log import Checkpoint, Event
-from syncing.matching import RowEvent
+from syncing.matching import RowEvent, RowEvents
 from syncing.recent import Past
 from syncing.values import ColumnType
 
 Answer = TypeVar("Answer")
 #: Connections for these reads; more clients wait.
 CONNECTIONS = 4
+#: What was missed is read for all who ask at the same time as long as it is no more bytes than this.
+AT_ONCE_BYTES = 512 * 1024
+#: So many events of a table are folded for a client that was away without asking whether a snapshot is cheaper.
+ALWAYS_FOLDED = 1000
 # Few at any time, and so all at once: when a server ends, thousands of clients ask at the same moment.
 MARKS = """
     SELECT client::text, user_id::text, resync_after FROM public.sync_clients
     WHERE resync_after IS NOT NULL ORDER BY resync_after DESC LIMIT 10000
 """
+
+
+class Large(Exception):
+    """What happened is more than may be in memory for many clients at a time."""
+
+
+@dataclass(slots=True)
+class Walked:
+    """What is known of events beside themselves. resets: tables that rows cannot tell. counts: of events, by table."""
+
+    resets: set[str] = field(default_factory=set)
+    counts: Counter[str] = field(default_factory=Counter)
 
 
 class PastReader:
@@ -63,10 +84,45 @@ class PastReader:
         return cursor.checkpoint <= marks.get((client, user), -1)
 
     async def between(self, start: Checkpoint, end: Checkpoint) -> Past | None:
-        """What happened between; None if it is too much, or the log does not reach back that far any more."""
+        """What happened between; None if it is too much, or the log does not reach back that far any more.
+
+        Raises Large where it is more than may be in memory for many clients at a time.
+        """
         if start.id == end.id:
             return Past()
         return await self._once((start.id, end.id), lambda: self._between(start, end))
+
+    def walk(self, start: Checkpoint, end: Checkpoint, take: Callable[[RowEvents], None]) -> Walked | None:
+        """As `between`, however large, and never all in memory: `take` gets what happened to one row after the other.
+
+        In a thread.
+        """
+        walked, rows = Walked(), 0
+        with self._pool.connection() as connection, connection.cursor() as cursor:
+            found = cursor.stream(log.READ_BY_ROW, self._named(start, end))
+            for (table, _), some in groupby(found, key=itemgetter(1, 3)):
+                group = []
+                for row in some:
+                    rows += 1
+                    if rows > self._batch_size or row[11] > log.BATCH_BYTES:
+                        return None
+                    if row[2] == "R":
+                        walked.resets.add(table)
+                    else:
+                        group.append(Event.of_row(row))
+                walked.counts[table] += len(group)
+                if group and table in self._types:
+                    take([RowEvent(event, self._types[table]) for event in group])
+        return walked if self._reaches(start) else None
+
+    async def dearer_than_snapshots(self, counts: Mapping[str, int]) -> set[str]:
+        """The database tables of which more happened than they have rows: to read them anew costs less than to fold.
+
+        counts: of events, by database table.
+        """
+        busy = [table for table, events in counts.items() if events > ALWAYS_FOLDED]
+        rows = await self.row_estimates(busy) if busy else {}
+        return {table for table in busy if counts[table] > rows.get(table, counts[table])}
 
     async def row_estimates(self, tables: Collection[str]) -> dict[str, float]:
         """About how many rows each database table has, by PostgreSQL's statistics; without those it does not know."""
@@ -80,9 +136,14 @@ class PastReader:
         if key not in self._asked:
             task = asyncio.create_task(asyncio.to_thread(ask))
             self._asked[key] = task
-            task.add_done_callback(lambda _: self._asked.pop(key, None))
+            task.add_done_callback(partial(self._answered, key))
         answer: Answer = await asyncio.shield(self._asked[key])
         return answer
+
+    def _answered(self, key: Any, task: asyncio.Task[Any]) -> None:
+        self._asked.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # whoever asked may be gone: then nobody else looks at it
 
     def _at(self, number: int) -> Checkpoint | None:
         with self._pool.connection() as connection:
@@ -96,13 +157,22 @@ class PastReader:
 
     def _between(self, start: Checkpoint, end: Checkpoint) -> Past | None:
         with self._pool.connection() as connection:
-            named = {"start": start.snapshot, "end": end.snapshot, "limit": self._batch_size + 1}
-            batch = log.batch_of_rows(connection.execute(log.READ, named).fetchall(), self._batch_size)
-        # Pruning deletes checkpoints before events: while the start is kept, nothing after it was missing.
-        kept = self._at(start.id)
-        if batch is None or kept is None or kept.mark != start.mark:
+            named = self._named(start, end) | {"most": AT_ONCE_BYTES}
+            rows = connection.execute(log.READ_AT_ONCE, named).fetchall()
+        if rows and AT_ONCE_BYTES < rows[0][11] <= log.BATCH_BYTES:
+            raise Large(f"{rows[0][11]} bytes happened between checkpoints {start.id} and {end.id}")
+        batch = log.batch_of_rows(rows, self._batch_size)
+        if batch is None or not self._reaches(start):
             return None
         return Past(self.decoded(batch.events), batch.resets)
+
+    def _named(self, start: Checkpoint, end: Checkpoint) -> dict[str, Any]:
+        return {"start": start.snapshot, "end": end.snapshot, "limit": self._batch_size + 1}
+
+    def _reaches(self, start: Checkpoint) -> bool:
+        """Whether nothing was missing in what was read: pruning deletes checkpoints before events after them."""
+        kept = self._at(start.id)
+        return kept is not None and kept.mark == start.mark
 
     def _row_estimates(self, tables: list[str]) -> dict[str, float]:
         sql = (

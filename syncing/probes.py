@@ -143,6 +143,9 @@ def _ask_database() -> tuple[list[Issue], int | None]:
             return wrong, None
         for check in (obstacles.writable, obstacles.uncaptured, obstacles.missing_partition):
             found.extend(check(database, limits))
+        # Without the gate delivery goes on, if slowly; without the other lock it does not.
+        frozen = obstacles.frozen_reader(database, limits)
+        found.extend(issue for issue in frozen if issue.code == "checkpoint_lock_frozen")
         for disk in disks.disks_here(database):
             found.extend(disks.fullness(disk, limits))
         if settings.SYNC_ENABLED and not any(issue.code == "read_only" for issue in found):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from weakref import WeakSet
@@ -42,6 +42,11 @@ class Past:
             found = [change for group in self._groups(db_table) if (change := fold(group, shape, scope))]
             self._changes[pair] = found
         return self._changes[pair]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many events there are, by database table."""
+        return Counter(event.event.table for event in self.events)
 
     def _groups(self, db_table: str) -> list[RowEvents]:
         if db_table not in self._rows:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
+from syncing.catching_up import Backlogs, CatchingUp
 from syncing.checksums import Checksums
 from syncing.connections import Connection, State
 from syncing.frames import CloseCode
@@ -44,6 +45,7 @@ class Rounds:
         self.readers = SnapshotReaders(settings.SYNC_SNAPSHOT_READERS, self._reader_released, self.standby)
         self.history = History(max_events=20 * settings.SYNC_BATCH_SIZE)
         self.cache = SnapshotCache(settings.SYNC_SNAPSHOT_CACHE_BYTES, hub.granting)
+        self.backlogs = Backlogs(hub.past)
 
     def start(self) -> None:
         """Begins to look at the standby, if there is one."""
@@ -94,6 +96,7 @@ class Rounds:
     def close(self) -> None:
         """Nobody is read for any more."""
         self.readers.close()
+        self.backlogs.close()
 
     @property
     def _wanted(self) -> bool:
@@ -156,6 +159,13 @@ class Rounds:
             delay = min(LONGEST_RETRY, 0.1 * 2**connection.failures)
             connection.failures = min(connection.failures + 1, 10)
             asyncio.get_running_loop().call_later(delay, self.want, connection)
+
+    def again(self, job: CatchingUp) -> None:
+        """The connection is where the job was to bring it, and takes part in the next round."""
+        connection = job.connection
+        connection.job = connection.staging = None
+        connection.failures = 0
+        self.want(connection)
 
     def finish(self, job: Staging) -> None:
         """Brings the connection from what was read for it to the feed's position, in one step; then it is live."""

@@ -8,15 +8,16 @@ folded. All of it ends in one step at the feed's position, put together without 
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from typing import TYPE_CHECKING
 
-from syncing.connections import Connection, Following, State
+from syncing.catching_up import Backlog, CatchingUp
+from syncing.connections import Connection, Following, Job, State
 from syncing.declarations import declaration_of
 from syncing.frames import Ready, Subscribed
 from syncing.log import Checkpoint
 from syncing.metrics import metrics
 from syncing.packets import Packet
+from syncing.past import Large
 from syncing.protocol import encode
 from syncing.recent import Anchor, Past
 from syncing.shapes import Shape
@@ -29,27 +30,25 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: So many events of a table are folded for a client that was away without asking whether a snapshot is cheaper.
-ALWAYS_FOLDED = 1000
 #: Rows of gained scopes beyond this many bytes are not delivered as inserts; the shapes are staged instead.
 GAINED_BYTES = 4 * 1024 * 1024
 SNAPSHOTS = metrics.counter("snapshots")
 CATCH_UPS = metrics.counter("catch_ups")
 
 
-class Staging:
+class Staging(Job):
     """What is read for one connection at one checkpoint, the anchor's.
 
     stage: shapes whose rows are read whole. live: shapes that the client shows already. granted: the scopes that the
     user may read at the checkpoint. held: those that the client held then. lost: scopes that were lost since; they
     are not delivered, even if regained. missed: what happened in the live shapes before the checkpoint and was not
     told. void: it must be begun anew. rows: of the pairs that were read for it. unreadable: database tables of which
-    something cannot be folded.
+    something cannot be folded. backlog: what was missed, where that is much: then nothing else is done for now.
     """
 
     def __init__(self, hub: Hub, connection: Connection, anchor: Anchor) -> None:
+        super().__init__(connection)
         self.hub = hub
-        self.connection = connection
         self.anchor = anchor
         self.rows: dict[Pair, PairRows] = {}
         self.unreadable: set[str] = set()
@@ -60,12 +59,10 @@ class Staging:
         self.stage = {one.shape.handle: one for one in staging}
         self.granted: frozenset[str] = frozenset()
         self.held = connection.held
-        self.lost: frozenset[str] = frozenset()
         self.missed: Past | None = None
+        self.backlog: Backlog | None = None
         self.gained_rows: dict[Pair, list[bytes]] = {}
         self.too_much = False
-        self.void = False
-        connection.job = self
         for following in self.stage.values():
             following.n += 1
 
@@ -80,6 +77,9 @@ class Staging:
             self.granted = opened.scopes[self.connection.user]
             self.rows = {pair: opened.pairs[pair] for pair in self.request.pairs(self.granted)}
             await self._find_missed()
+            if self.backlog:
+                self._catch_up(self.backlog)
+                return
             await self._send_snapshots()
             await self._gather_gained()
             await self.connection.link.drained()
@@ -102,15 +102,13 @@ class Staging:
             start = await self.hub.past.locate(cursor, self.anchor.checkpoint)
             if start and await self.hub.past.must_read_anew(str(connection.client), connection.user, cursor):
                 start = None
-        past = await self.hub.past.between(start, self.anchor.checkpoint) if start else None
-        if past is None:
+        anew = await self._read_missed(start) if start else None
+        if anew is None:
             # Not of this history, or too long ago: what the client holds cannot be brought forward.
             self._stage_instead(list(self.live.values()))
             return
-        anew = past.resets | await self._dearer_than_snapshots(past)
         tables = {self.hub.tables.get(table) for table in anew}
         self._stage_instead([one for one in self.live.values() if one.shape.table in tables])
-        self.missed = past
         connection.position = start
         for following in self.live.values():
             following.shown = True
@@ -118,12 +116,27 @@ class Staging:
                 following.state = State.READY
                 answer(connection, following, resumed=True)
 
-    async def _dearer_than_snapshots(self, past: Past) -> frozenset[str]:
-        """The tables of which more happened than they have rows: to read them anew costs less than to catch up."""
-        counts = Counter(event.event.table for event in past.events)
-        busy = [table for table, events in counts.items() if events > ALWAYS_FOLDED]
-        rows = await self.hub.past.row_estimates(busy) if busy else {}
-        return frozenset(table for table in busy if counts[table] > rows.get(table, counts[table]))
+    async def _read_missed(self, start: Checkpoint) -> frozenset[str] | None:
+        """What happened since; gives the tables that are to be read anew, None if that are all."""
+        past, end = self.hub.past, self.anchor.checkpoint
+        try:
+            self.missed = await past.between(start, end)
+        except Large:
+            pairs = {(shape, scope) for shape in shapes(self.live) for scope in self.held & self.granted}
+            self.backlog = await self.hub.rounds.backlogs.of(self.connection, start, end, pairs)
+            return frozenset(self.backlog.anew) if self.backlog else None
+        if self.missed is None:
+            return None
+        return self.missed.resets | await past.dearer_than_snapshots(self.missed.counts)
+
+    def _catch_up(self, backlog: Backlog) -> None:
+        """Another job is done first; this one, and what was read for it, is forgotten."""
+        connection = self.connection
+        if self.void:
+            raise RuntimeError("who may read what is not known")
+        told = (connection.held & self.granted) - self.lost
+        job = CatchingUp(self.hub, connection, backlog, self.anchor.checkpoint, told)
+        connection.staging = self.hub.spawn(job.run())
 
     def _stage_instead(self, followings: list[Following]) -> None:
         """These shapes are read in the next round; a client that thinks that it shows them is told."""
@@ -142,10 +155,6 @@ class Staging:
                     if not self.concerns(following) or scope in self.lost or self.void:
                         break
                     connection.write(rows_packet(handle, following.n, scope, rows))
-
-    def concerns(self, following: Following) -> bool:
-        """Whether the connection still follows it."""
-        return self.connection.shapes.get(following.shape.handle) is following
 
     async def _gather_gained(self) -> None:
         size = 0

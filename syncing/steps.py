@@ -34,6 +34,12 @@ def encode_part(shape: Shape, scope: str, changes: Sequence[bytes]) -> bytes:
     return f'{{"shape":"{shape.handle}","scope":"{scope}","changes":['.encode() + b",".join(changes) + b"]}"
 
 
+def part_packet(cursor: Cursor, shape: Shape, scope: str, changes: Block) -> Packet:
+    """A frame of a step that goes on, around changes of one pair, which are JSON text joined by commas."""
+    head = f'{{"type":"changes","cursor":"{cursor}","parts":[{{"shape":"{shape.handle}","scope":"{scope}","changes":['
+    return BlockPacket(head.encode(), changes, b']}],"more":true}')
+
+
 def rows_packet(handle: str, n: int, scope: str, rows: Block) -> Packet:
     """A `snapshot` frame around a chunk of rows, which is JSON text joined by commas."""
     head = f'{{"type":"snapshot","shape":"{handle}","n":{n},"scope":"{scope}","rows":['

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from syncing import catching_up, past
 from tests.histories import Choice
 from tests.world import Client, World, client_act, in_world, random_history
 
@@ -40,6 +41,26 @@ def judge_converged(world: World, client: Client) -> None:
         handle = client.replica.subscriptions[subscription]
         expected = {key: row for key, row in truth.rows[handle].items() if key[0] in client.replica.scopes}
         assert client.replica.shapes[handle].shown == expected
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.django_db(transaction=True)
+def test_so_does_who_is_told_all_that_it_missed_by_itself(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if every client had missed much: in steps of their own, of many frames, through files."""
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+    monkeypatch.setattr(past, "AT_ONCE_BYTES", 0)
+    monkeypatch.setattr(catching_up, "FRAME_BYTES", 300)
+    monkeypatch.setattr(catching_up, "MOST_WAITING", 700)
+    brought_up = []
+    send = catching_up.CatchingUp._send
+
+    async def sending(self: catching_up.CatchingUp) -> None:
+        await send(self)
+        brought_up.append(self)
+
+    monkeypatch.setattr(catching_up.CatchingUp, "_send", sending)
+    asyncio.run(in_world(lambda world: play(world, random_history(seed, 300))))
+    assert brought_up, "nobody was away: this history proves nothing"
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -36,6 +36,7 @@ INSTALL = """
         id bigserial PRIMARY KEY, xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
         table_name text NOT NULL, row_id uuid NOT NULL, image jsonb);
     CREATE TABLE public.nemesis_checkpoints (id bigint, mark text, snapshot pg_snapshot);
+    CREATE TABLE public.nemesis_statements (table_name text, statement text);
     CREATE FUNCTION public.nemesis_copy_checkpoint() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
         SET search_path = pg_catalog, pg_temp AS $$
     BEGIN
@@ -45,6 +46,20 @@ INSTALL = """
     CREATE TRIGGER nemesis AFTER INSERT ON public.sync_checkpoints
         FOR EACH ROW EXECUTE FUNCTION public.nemesis_copy_checkpoint();
     ALTER TABLE public.sync_checkpoints ENABLE ALWAYS TRIGGER nemesis;
+"""
+# A column more is in all rows, of which no trigger is told. Within the transaction that adds it.
+ALTERED = """
+    CREATE FUNCTION public.nemesis_altered() RETURNS event_trigger LANGUAGE plpgsql AS $$
+    DECLARE there text;
+    BEGIN
+        FOR there IN SELECT statement FROM public.nemesis_statements JOIN pg_event_trigger_ddl_commands() d
+            ON d.objid = table_name::regclass
+        LOOP
+            EXECUTE there;
+        END LOOP;
+    END $$;
+    CREATE EVENT TRIGGER nemesis ON ddl_command_end WHEN TAG IN ('ALTER TABLE')
+        EXECUTE FUNCTION public.nemesis_altered();
 """
 # Its name comes before all others' (capital letters do): of two changes of a row in one statement, it sees the first
 # first. An interval is kept in seconds, since its text would depend on a setting.
@@ -87,6 +102,11 @@ def install(connection: Connection) -> None:
         connection.execute(INSTALL)
         for table in TABLES.values():
             connection.execute(AUDIT.format(table=table, new=_image(connection, table, "NEW")))
+            connection.execute(
+                "INSERT INTO public.nemesis_statements VALUES (%s, %s)",
+                [f"public.{table}", THERE.format(table=table, there=_image(connection, table, "t"))],
+            )
+        connection.execute(ALTERED)
         _look_at_what_is_there(connection)
 
 
@@ -219,7 +239,6 @@ class Truth:
 
     images: list[Image]
     checkpoints: list[Snapshot]
-    types: dict[str, dict[str, str]]
     problems: list[str] = field(default_factory=list)
 
     @classmethod
@@ -239,11 +258,7 @@ class Truth:
                     "SELECT id, mark, snapshot::text FROM public.nemesis_checkpoints ORDER BY id"
                 )
             ]
-            types = {
-                name: dict(connection.execute(COLUMNS, [f"public.{table}"]).fetchall())
-                for name, table in TABLES.items()
-            }
-            truth = cls(images, checkpoints, types)
+            truth = cls(images, checkpoints)
             truth._compare(connection)
             return truth
 

@@ -24,6 +24,8 @@ from tests.nemesis.writers import Writers
 
 #: How long what must come may take, in seconds; nothing is judged by time but that it comes at all.
 PATIENCE = 40.0
+#: So little was shown that nothing was proven.
+FEW_STEPS = 60
 
 
 class Fault(Protocol):
@@ -40,6 +42,9 @@ class Fault(Protocol):
     async def heal(self, campaign: Campaign) -> None:
         """After the writers: what is broken is mended."""
 
+    async def close(self) -> None:
+        """At the very end, whatever came of it."""
+
 
 class Ordinary:
     """A fault's base: nothing to prepare, nothing to mend."""
@@ -53,6 +58,9 @@ class Ordinary:
         pass
 
     async def heal(self, campaign: Campaign) -> None:
+        pass
+
+    async def close(self) -> None:
         pass
 
 
@@ -94,6 +102,7 @@ class Campaign:
 
     like: the server's program, if it is not `manage.py serve` (a file in this folder). variables: of its environment.
     pooled_url: of a pooler, for servers and writers; who judges comes directly.
+    before: what was true before the database's history was cut, as often as it was.
     """
 
     database_url: str
@@ -111,6 +120,8 @@ class Campaign:
     variables: dict[str, str] = field(default_factory=dict)
     clients: list[Installation] = field(default_factory=list)
     proxies: list[Proxy] = field(default_factory=list)
+    slow: list[Proxy] = field(default_factory=list)
+    before: list[Truth] = field(default_factory=list)
 
     async def fight(self) -> list[str]:
         """The violations; none if all is well."""
@@ -144,9 +155,11 @@ class Campaign:
         """Ends everything that it started."""
         for one in self.clients:
             await one.stop()
-        for proxy in self.proxies:
+        for proxy in (*self.proxies, *self.slow):
             await proxy.close()
         await asyncio.to_thread(self.site.close)
+        for fault in self.faults:
+            await fault.close()
 
     async def verdict(self, patience: float = PATIENCE) -> list[str]:
         """When all is quiet: a last transaction, for which all are waited for; then everything is judged."""
@@ -179,18 +192,33 @@ class Campaign:
             await self.enter(self.stage.people[n % len(self.stage.people)], *chosen, ready=False)
         await self.until(lambda: all(one.ready for one in self.clients), "all clients show something")
 
+    async def enter_slow(self, person: Person, *wishes: str, pace: float) -> Installation:
+        """One client more, who gets so many bytes a second until the writers are done; then all that is there."""
+        proxy = await Proxy(self.site.servers[0].url).open()
+        self.slow.append(proxy)
+        one = await self.enter(person, *wishes, addresses=lambda: [proxy.url])
+        proxy.pace = pace
+        one.cut()  # it comes again by a slow connection
+        return one
+
+    def hurry(self) -> None:
+        """Nobody is slow any more."""
+        for proxy in self.slow:
+            proxy.pace = None
+
     async def enter(
         self,
         person: Person,
         *wishes: str,
         address: int | None = None,
+        addresses: Callable[[], list[str]] | None = None,
         ready: bool = True,
         like: type[Installation] = Installation,
         **options: Any,
     ) -> Installation:
         """One client more, which follows `users` and what is named. ready: waits until it shows all."""
         name = f"client {len(self.clients)}"
-        one = like(name, person, {name: WISHES[name] for name in ("users", *wishes)}, self.addresses)
+        one = like(name, person, {name: WISHES[name] for name in ("users", *wishes)}, addresses or self.addresses)
         one.address = len(self.clients) if address is None else address
         self.clients.append(one.start(**options))
         if ready:
@@ -210,9 +238,9 @@ class Campaign:
             self.progress.notify_all()
 
     async def reached(self, committed: int) -> None:
-        """Returns when the writers have got so far."""
+        """Returns when the writers have got so far, or are done."""
         async with self.progress:
-            await self.progress.wait_for(lambda: self.committed >= committed)
+            await self.progress.wait_for(lambda: self.committed >= min(committed, self.work.total))
 
     async def _write(self) -> None:
         self.work.start()
@@ -266,7 +294,7 @@ class Campaign:
     def _judge(self, late: list[str]) -> list[str]:
         truth = self.truth = Truth.read(self.site.db)
         recordings = [one.recording for one in self.clients]
-        found = [*late, *judge(truth, recordings), *leaked_locks(self.site.db)]
+        found = [*late, *judge([*self.before, truth], recordings), *leaked_locks(self.site.db)]
         return found or converged(truth, recordings, self.last)
 
     # -- waiting -----------------------------------------------------------------------------------------------------
@@ -293,6 +321,16 @@ class Campaign:
                 with contextlib.suppress(psycopg.OperationalError):
                     self.site.connect()
 
+    async def shown_without(self, server: ServerProcess) -> None:
+        """Returns when a client of another server than this has shown something more."""
+        at = self.site.servers.index(server)
+        others = [one for one in self.clients if one.address % len(self.site.servers) != at and one.connection]
+        before = {one: len(one.recording.shown) for one in others}
+        await self.until(
+            lambda: self.committed >= self.work.total or any(len(one.recording.shown) > n for one, n in before.items()),
+            "a step of another server",
+        )
+
     @property
     def steps(self) -> int:
         """That all clients recorded together."""
@@ -308,6 +346,14 @@ def serve(site: Site, *, like: str | None = None, **variables: str) -> ServerPro
     server = ServerProcess(site.served_url or site.database_url, folder, like=f"../nemesis/{like}", **options)
     site.servers.append(server)
     return server.start()
+
+
+async def holds(campaign: Campaign) -> None:
+    """Fights, and fails with what is wrong. A run in which little happened is no proof."""
+    violations = await campaign.fight()
+    assert not violations, told(violations, campaign.seed)
+    assert campaign.steps >= FEW_STEPS
+    assert campaign.work.committed == campaign.work.total
 
 
 def told(violations: Sequence[str], seed: int) -> str:

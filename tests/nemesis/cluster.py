@@ -181,7 +181,7 @@ class Cluster:
 
     def sql(self, text: str, *values: Any) -> list[tuple[Any, ...]]:
         """One statement on a connection of its own; the rows that it returns."""
-        with self.connect() as connection:
+        with self.connect(application_name="nemesis") as connection:
             cursor = connection.execute(text, values)
             return cursor.fetchall() if cursor.description else []
 

@@ -13,6 +13,7 @@ import psycopg
 
 from tests.nemesis.campaign import Campaign, Ordinary
 from tests.nemesis.cluster import Cluster
+from tests.nemesis.wishes import WISHES
 
 
 class KillServer(Ordinary):
@@ -149,6 +150,19 @@ class HoldTransaction(Ordinary):
             with suppress(psycopg.OperationalError):  # it went with PostgreSQL
                 connection.commit()
             connection.close()
+
+
+class SlowReaders(Ordinary):
+    """Clients more, who read a few KB a second until the writers are done."""
+
+    strikes = 2
+
+    async def strike(self, campaign: Campaign, draw: random.Random) -> None:
+        wishes = draw.sample([name for name in WISHES if name != "users"], 4)
+        await campaign.enter_slow(draw.choice(campaign.stage.people), *wishes, pace=draw.choice([1000, 4000, 16_000]))
+
+    async def heal(self, campaign: Campaign) -> None:
+        campaign.hurry()
 
 
 READERS_ASLEEP = "CREATE OR REPLACE FUNCTION syncing.readers_asleep() RETURNS boolean LANGUAGE sql VOLATILE RETURN {}"

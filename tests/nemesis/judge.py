@@ -29,17 +29,24 @@ GROUP = re.compile(r"⟦(\w+):(\d+)⟧")
 ENOUGH = 5
 
 
-def judge(truth: Truth, recordings: Iterable[Recording]) -> list[str]:
-    """All violations that are found, in words; none if all is well."""
-    trials = [Trial(recording, truth.types) for recording in recordings]
-    expected = Expected()
-    for checkpoint, state in truth.states():
-        expected.move(state)
+def judge(histories: Sequence[Truth], recordings: Iterable[Recording]) -> list[str]:
+    """All violations that are found, in words; none if all is well.
+
+    histories: one, or several where an older state of the database came back: the earlier ones as they were at last.
+    """
+    trials = [Trial(recording) for recording in recordings]
+    for truth in histories:
+        expected = Expected()
+        for checkpoint, state in truth.states():
+            expected.move(state)
+            for trial in trials:
+                trial.hear(checkpoint, state, expected)
         for trial in trials:
-            trial.hear(checkpoint, state, expected)
+            trial.adjourn()
     for trial in trials:
-        trial.close(truth.checkpoints)
-    return [*truth.problems, *(f"{trial.recording.name}: {what}" for trial in trials for what in trial.found)]
+        trial.close([checkpoint for truth in histories for checkpoint in truth.checkpoints])
+    problems = [problem for truth in histories for problem in truth.problems]
+    return [*problems, *(f"{trial.recording.name}: {what}" for trial in trials for what in trial.found)]
 
 
 class Expected:
@@ -75,7 +82,7 @@ class Expected:
 class Trial:
     """One client before the judge."""
 
-    def __init__(self, recording: Recording, types: dict[str, dict[str, str]]) -> None:
+    def __init__(self, recording: Recording) -> None:
         self.recording = recording
         self.found = list(recording.complaints)
         self._at = 0
@@ -89,26 +96,30 @@ class Trial:
         granted = state.scopes_of(self.recording.user)
         self._granted |= granted
         heard = False
-        for shown in self._next(checkpoint.id):
+        for shown in self._next(checkpoint):
             heard = True
-            if mark(shown.cursor) != checkpoint.mark:
-                self._tell(shown, f"the checkpoint's mark is {checkpoint.mark}")
             self._follow(shown)
             self._compare(shown, state, expected, granted)
         if heard:
             self._granted = set(granted)
 
+    def adjourn(self) -> None:
+        """What it showed of this history is heard. In the next one versions are given again."""
+        self._versions.clear()
+        self._granted.clear()
+
     def close(self, checkpoints: Sequence[Snapshot]) -> None:
         """What it showed at no checkpoint, or out of their order."""
         if self._at < len(self.recording.shown) and len(self.found) < ENOUGH:
             shown = self.recording.shown[self._at]
-            known = any(one.id == shown.checkpoint for one in checkpoints)
+            known = any((one.id, one.mark) == (shown.checkpoint, mark(shown.cursor)) for one in checkpoints)
             self._tell(shown, "a step back in checkpoints" if known else "there is no such checkpoint")
 
-    def _next(self, checkpoint: int) -> Iterator[Shown]:
+    def _next(self, checkpoint: Snapshot) -> Iterator[Shown]:
         """Cursors only grow: what comes out of order is never reached, and told in the end."""
         shown = self.recording.shown
-        while self._at < len(shown) and shown[self._at].checkpoint == checkpoint:
+        at = (checkpoint.id, checkpoint.mark)
+        while self._at < len(shown) and (shown[self._at].checkpoint, mark(shown[self._at].cursor)) == at:
             self._at += 1
             yield shown[self._at - 1]
 
@@ -141,7 +152,9 @@ class Trial:
         if row["sync_version"] < seen:
             self._tell(shown, f"{table} {row_id} went back from version {seen} to {row['sync_version']}")
         self._versions[table, row_id] = max(seen, row["sync_version"])
-        text = view[scope][row_id] = canonical(row, self.recording.columns[handle])
+        columns = self.recording.columns[handle]
+        # A server of older code may pass on columns that it does not know of.
+        text = view[scope][row_id] = canonical({name: row[name] for name in row.keys() & columns.keys()}, columns)
         for group, generation in GROUP.findall(text):
             self._groups[group][handle, scope, row_id] = int(generation)
 

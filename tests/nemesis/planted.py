@@ -93,6 +93,15 @@ def snapshot_before_lock() -> None:
     replace_question(listener, questions, "TAKE", log.TAKE.replace("pg_current_snapshot()", f"({early})"))
 
 
+def lost_tails_are_thinned() -> None:
+    """A cursor goes on from the checkpoint before it, also where its own was never there."""
+    from syncing import log
+
+    log.AT = """
+        SELECT id, mark, snapshot::text FROM public.sync_checkpoints WHERE id <= %(number)s ORDER BY id DESC LIMIT 1
+    """
+
+
 def replace_question(listener: Any, questions: Any, name: str, sql: str) -> None:
     """One of the feed's questions asks something else."""
     sound = getattr(questions, name)
@@ -106,6 +115,7 @@ PLANTS: dict[str, Callable[[], None]] = {
     "snapshot_at_no_checkpoint": snapshot_at_no_checkpoint,
     "frames_shared_between_scopes": frames_shared_between_scopes,
     "snapshot_before_lock": snapshot_before_lock,
+    "lost_tails_are_thinned": lost_tails_are_thinned,
     "none": lambda: None,
 }
 

@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import socket
 from urllib.parse import urlsplit
 
 CHUNK = 64 * 1024
+#: Bytes that a slow connection keeps for itself, on its way to the client.
+KEPT = 8 * 1024
 
 
 class Proxy:
-    """Forwards TCP to a server. `url`: what clients connect to, once it is open."""
+    """Forwards TCP to a server. `url`: what clients connect to, once it is open.
 
-    def __init__(self, url: str) -> None:
+    pace: so many bytes a second come through to each client; None as many as there are. It may be changed.
+    """
+
+    def __init__(self, url: str, pace: float | None = None) -> None:
+        self.pace = pace
         self._target = urlsplit(url)
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -65,13 +72,17 @@ class Proxy:
         return not self._flowing.is_set()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.CancelledError):  # by us: the streams' own callback cannot bear it
+            await self._forward(reader, writer)
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self._writers.add(writer)
         try:
-            there, back = await asyncio.open_connection(self._target.hostname, self._target.port)
+            there, back = await asyncio.open_connection(sock=await self._connect(), limit=KEPT if self.pace else CHUNK)
         except OSError:
             writer.transport.abort()
             self._writers.discard(writer)
@@ -80,7 +91,7 @@ class Proxy:
         try:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._pump(reader, back))
-                both.create_task(self._pump(there, writer))
+                both.create_task(self._pump(there, writer, paced=True))
         except* (OSError, ConnectionError):
             pass
         finally:
@@ -88,10 +99,24 @@ class Proxy:
                 self._writers.discard(end)
                 end.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _connect(self) -> socket.socket:
+        there = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        there.setblocking(False)
+        if self.pace:  # what is slow must not be hidden in the kernel's buffer
+            there.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KEPT)
+        try:
+            await asyncio.get_running_loop().sock_connect(there, (self._target.hostname, self._target.port))
+        except BaseException:
+            there.close()
+            raise
+        return there
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, paced: bool = False) -> None:
         while True:
             await self._flowing.wait()
-            data = await reader.read(CHUNK)
+            data = await reader.read(KEPT if paced and self.pace else CHUNK)
+            if paced and self.pace:
+                await asyncio.sleep(len(data) / self.pace)
             await self._flowing.wait()
             if not data:
                 with contextlib.suppress(OSError):

@@ -75,13 +75,6 @@ class RecordingReplica(Replica):
         self.shapes.pop(handle, None)
         self._ignored.add(handle)
 
-    def cut(self, name: str) -> Recording:
-        """Ends the recording, which it returns, and begins another with what is shown: where histories part."""
-        before = self.recording
-        self.recording = Recording(name, before.user, [], dict(before.wishes), dict(before.columns))
-        self._whole = set(self.shapes)
-        return before
-
     def _forget_changes(self) -> None:
         self._whole: set[str] = set()
         self._touched: dict[str, set[tuple[str, str]]] = {}

@@ -8,6 +8,7 @@ which alone helps over a Unix socket.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.acceptance.client import Client
+from tests.acceptance.monitored import get
 from tests.acceptance.people import EVERYTHING, Cast, client
 from tests.acceptance.site import PATIENCE, ServerProcess, Site
 from tests.nemesis.agreement import agrees
@@ -87,6 +89,10 @@ class Pair:
     def wait_until_it_holds_nothing(self) -> None:
         """The database has taken both locks from it."""
         self._wait(lambda: not self.holds(GATE) and not self.holds(CHECKPOINT))
+
+    def wait_until_said(self, what: str) -> None:
+        """The free server has written this to its log."""
+        self._wait(lambda: what in "".join(self.free.output))
 
     @property
     def backend(self) -> int:
@@ -181,7 +187,23 @@ async def test_a_backend_frozen_with_a_checkpoint_holds_all_up_and_makes_nothing
         message = await two.freeze("taking")
         later = own_site.message(two.cast.session, "nobody can be told yet")
         assert two.holds(CHECKPOINT)
+        told = await asyncio.to_thread(what_is_wrong, two.free, "checkpoint_lock_frozen")
+        assert f"Backend {two.backend} (claudia feed) holds the checkpoint lock" in told
+        assert two.holds(CHECKPOINT), "no timeout reaches a frozen backend, and nobody's order: somebody has to be told"
+        await asyncio.to_thread(two.wait_until_said, f"kill -9 {two.backend}")
         await two.go_on()
         for each in (two.at_freezing, two.at_free):
             await each.shows("messages", message, later)
             await agrees(own_site, each)
+
+
+def what_is_wrong(server: ServerProcess, code: str) -> str:
+    """Waits until the server is not ready for this reason; what it says of it."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        status, body, _ = get(server, "/readyz")
+        told = {reason["code"]: reason["message"] for reason in json.loads(body)["reasons"]}
+        if code in told:
+            assert status == 503
+            return str(told[code])
+        assert time.monotonic() < deadline, body

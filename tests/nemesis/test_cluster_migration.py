@@ -6,6 +6,7 @@ The new code is a copy of the project with a column more, its migration made by 
 from __future__ import annotations
 
 import asyncio
+import random
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from tests.acceptance.people import EVERYTHING, Cast, client, sentinel
 from tests.acceptance.server import ROOT, environment
 from tests.acceptance.site import ServerProcess, Site
 from tests.nemesis.agreement import agrees, back
+from tests.nemesis.campaign import Campaign, Ordinary, holds
 from tests.nemesis.cluster import Cluster
 
 CODE = ("manage.py", "claudia", "accounts", "projects", "agents", "conversations", "memory", "syncing", "templates")
@@ -142,3 +144,30 @@ async def test_a_column_is_added_while_clients_are_connected(cluster: Cluster, o
     for server in (old, newer):
         assert server.complaints() == []
         assert await asyncio.to_thread(server.stop) == 0
+
+
+class Migrate(Ordinary):
+    """A server of newer code starts, and adds a column."""
+
+    strikes = 1
+
+    def __init__(self, code: Path) -> None:
+        self._code = code
+
+    async def strike(self, campaign: Campaign, draw: random.Random) -> None:
+        await asyncio.to_thread(serve_newer, campaign.site, self._code)
+        for one in campaign.clients[::2]:  # they move to the new one
+            one.address = 1
+            one.cut()
+
+
+@pytest.mark.slow
+async def test_and_every_step_is_right_while_all_write_and_clients_move_to_the_new_server(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    code = await asyncio.to_thread(newer_code, tmp_path / "code", cluster)
+    campaign = Campaign(cluster.url, tmp_path, seed=14, faults=[Migrate(code)], transactions=60)
+    await holds(campaign)
+    told = {"mood" in columns for one in campaign.clients for columns in one.recording.columns.values()
+            if "importance" in columns}  # fmt: skip
+    assert told == {True, False}, "memories were followed at one of the two only: this run proves nothing"

@@ -13,6 +13,7 @@ import pytest
 
 from tests.nemesis.campaign import Campaign, serve
 from tests.nemesis.cluster import Cluster
+from tests.nemesis.disasters import FailOver
 from tests.nemesis.faults import lose_pokes
 from tests.nemesis.judge import leaked_locks
 from tests.nemesis.planted import BARRIER
@@ -224,6 +225,32 @@ async def test_a_scope_that_is_derived_without_locking_the_parent(cluster: Clust
             m.commit()
         violations = await campaign.verdict()
     assert any("memory where {} in p:" in one for one in violations), violations
+
+
+@pytest.mark.parametrize("plant", ["none", "lost_tails_are_thinned"])
+async def test_a_lost_tail_whose_cursors_are_taken_for_thinned_ones(
+    cluster: Cluster, tmp_path: Path, plant: str
+) -> None:
+    """A promoted standby leaps over numbers. Who comes with one of those keeps what the database has lost."""
+    async with scene(cluster, tmp_path, plant) as campaign:
+        failover = FailOver(cluster, lossy=True)
+        campaign.faults = [failover]
+        await failover.begin(campaign)
+        stage, session = campaign.stage, campaign.stage.groups[0].session
+        one = await campaign.enter(stage.people[0], "messages")
+        await failover.part()
+        for turn in range(3):
+            campaign.site.message(session, f"lost {turn}")
+            await campaign.until(lambda t=turn: shows(one, f"lost {t}"), "a step of the tail")
+        one.leave()
+        await failover.fail_over(campaign)
+        other = await campaign.enter(stage.people[0], "messages")
+        await asyncio.to_thread(campaign.again, f"{MESSAGE} RETURNING id", session, "of the new history")
+        await campaign.until(lambda: shows(other, "of the new history"), "the new history")
+        one.come()
+        violations = await campaign.verdict()
+    assert bool(violations) is (plant != "none"), violations
+    assert plant == "none" or any("3 rows too many" in one for one in violations), violations
 
 
 def test_every_plant_is_in_a_scene() -> None:

@@ -14,6 +14,7 @@ from tests.acceptance.site import Site
 from tests.nemesis.campaign import Campaign, told
 from tests.nemesis.cluster import Cluster
 from tests.nemesis.giant import update_many
+from tests.nemesis.holding import ROWS, of_it, open_transaction, shown
 from tests.nemesis.judge import leaked_locks
 from tests.nemesis.manners import MANNERS, OtherRole
 
@@ -23,25 +24,16 @@ MIB = 1024 * 1024
 
 
 async def test_an_open_transaction_delays_nobody(cluster: Cluster, tmp_path: Path) -> None:
-    """Each change of the others is shown before the next is written, while the transaction is open all the time."""
+    """Each change of the others is shown before the next is written, while it is open. For minutes: `make soak`."""
     async with Campaign(cluster.url, tmp_path, seed=0) as campaign:
         person = campaign.stage.people[0]
         one = await campaign.enter(person, "messages", "memory")
-        session = campaign.site.session(person)
-        with psycopg.connect(cluster.url) as held:
-            held.execute(
-                "INSERT INTO public.memory (key, type, user_id)"
-                " SELECT 'held ' || n, 'user_preference', %s FROM generate_series(1, 2000) n",
-                [person.id],
-            )
+        async with open_transaction(campaign, person.id):
             steps = one.replica.steps
-            for _ in range(100):
-                message = await asyncio.to_thread(campaign.site.message, session)
-                await campaign.until(lambda m=message: m in one.replica.rows("messages"), "the message")
+            await shown(campaign, [one], lambda count: count >= 100)
             assert one.replica.steps - steps >= 100
-            assert not [row for row in one.replica.rows("memory").values() if row["key"].startswith("held")]
-            held.commit()
-        await campaign.until(lambda: len(one.replica.rows("memory")) >= 2000, "what was held")
+            assert not [row for row in one.replica.rows("memory").values() if of_it(row["key"])]
+        await campaign.until(lambda: len(one.replica.rows("memory")) >= ROWS, "what was held")
         violations = await campaign.verdict()
     assert not violations, told(violations, 0)
 

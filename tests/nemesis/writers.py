@@ -26,6 +26,7 @@ REFUSALS = (
     psycopg.errors.DeadlockDetected,
     psycopg.errors.SerializationFailure,
     psycopg.IntegrityError,
+    psycopg.errors.ReadOnlySqlTransaction,  # by a standby that is about to be promoted
 )
 
 

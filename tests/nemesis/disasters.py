@@ -1,0 +1,276 @@
+"""What befalls a whole cluster, while everybody writes and reads: another takes its place, or an older state of it.
+
+Where the history of the database is cut, what was before is read from what is left of it: `Campaign.before`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from contextlib import suppress
+from pathlib import Path
+
+import psycopg
+
+from syncing import log
+from tests.acceptance.server import free_port
+from tests.nemesis.audit import Truth, begin_anew
+from tests.nemesis.campaign import Campaign, Ordinary
+from tests.nemesis.clock import Clock
+from tests.nemesis.cluster import Cluster
+from tests.nemesis.freezing import arm, froze, thaw
+
+#: Transactions that are lost with a tail, at least.
+TAIL = 30
+
+
+def truth_of(cluster: Cluster) -> Truth:
+    """All that was committed there, whoever has taken its address."""
+    cluster.stop("immediate")
+    cluster.port = free_port()
+    with contextlib.closing(cluster.start().connect()) as connection:
+        truth = Truth.read(connection)
+    cluster.stop()
+    return truth
+
+
+class FailOver(Ordinary):
+    """A standby is promoted, at the address of the primary; it lacks the last of what was committed, or it does not."""
+
+    strikes = 1
+
+    def __init__(self, cluster: Cluster, *, lossy: bool) -> None:
+        self.primary = cluster
+        self.standby: Cluster | None = None
+        self._lossy = lossy
+
+    async def begin(self, campaign: Campaign) -> None:
+        self.standby = await asyncio.to_thread(self.primary.standby)
+
+    async def strike(self, campaign: Campaign, draw: random.Random) -> None:
+        if self._lossy:
+            await self.part()
+            await campaign.reached(campaign.committed + TAIL)
+        await self.fail_over(campaign)
+
+    async def part(self) -> None:
+        """The standby has all that is committed now, and gets nothing more."""
+        assert self.standby
+        position = self.primary.sql("SELECT pg_current_wal_flush_lsn()::text")[0][0]
+        await asyncio.to_thread(self.standby.wait_for, position)
+        await asyncio.to_thread(self.standby.stop)
+
+    async def fail_over(self, campaign: Campaign) -> None:
+        """The primary is gone."""
+        assert self.standby
+        await asyncio.to_thread(self._fail_over, self.standby)
+        if self._lossy:
+            campaign.before.append(await asyncio.to_thread(truth_of, self.primary))
+
+    def _fail_over(self, standby: Cluster) -> None:
+        self.primary.stop("immediate" if self._lossy else "fast")  # which waits until the standby has everything
+        standby.take_over(self.primary)
+        standby.promote()
+
+    async def close(self) -> None:
+        if self.standby:
+            await asyncio.to_thread(self.standby.remove)
+
+
+class RollBack(Ordinary):
+    """The volume is copied, while the cluster is stopped for a moment; at the next strike that copy comes back."""
+
+    strikes = 2
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self._volume: Cluster | None = None
+
+    async def strike(self, campaign: Campaign, draw: random.Random) -> None:
+        if self._volume is None:
+            self._volume = await asyncio.to_thread(self._copy)
+            return
+        campaign.before.append(await asyncio.to_thread(self._come_back, self._volume))
+
+    def _copy(self) -> Cluster:
+        self.cluster.stop()
+        volume = self.cluster.copy()
+        self.cluster.start()
+        return volume
+
+    def _come_back(self, volume: Cluster) -> Truth:
+        self.cluster.stop()
+        latest = self.cluster.copy()
+        try:
+            self.cluster.adopt(volume.data)
+            self.cluster.start()
+            return truth_of(latest)
+        finally:
+            latest.remove()
+
+    async def close(self) -> None:
+        if self._volume:
+            await asyncio.to_thread(self._volume.remove)
+
+
+class Restore(Ordinary):
+    """A dump is made; at the next strike it takes the place of the database, here or in another cluster."""
+
+    strikes = 2
+
+    def __init__(self, cluster: Cluster, *, elsewhere: bool) -> None:
+        self.cluster = cluster
+        self._elsewhere = elsewhere
+        self._other: Cluster | None = None
+        self._dump: Path | None = None
+
+    async def begin(self, campaign: Campaign) -> None:
+        if self._elsewhere:
+            self._other = await asyncio.to_thread(lambda: Cluster.create().start())
+
+    async def strike(self, campaign: Campaign, draw: random.Random) -> None:
+        if self._dump is None:
+            self._dump = await asyncio.to_thread(self.cluster.dump)
+            return
+        replace = self._there if self._elsewhere else self._here
+        campaign.before.append(await asyncio.to_thread(replace, self._dump))
+
+    def _here(self, dump: Path) -> Truth:
+        with psycopg.connect(self.cluster.url_of("postgres"), autocommit=True) as connection:
+            connection.execute("CREATE DATABASE restored")
+            self.cluster.tool("pg_restore", "--exit-on-error", "--dbname", self.cluster.url_of("restored"), dump)
+            connection.execute("ALTER DATABASE claudia ALLOW_CONNECTIONS false")
+            connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = 'claudia'")
+            connection.execute("ALTER DATABASE claudia RENAME TO before")
+            connection.execute("ALTER DATABASE restored RENAME TO claudia")
+            connection.execute("ALTER DATABASE before ALLOW_CONNECTIONS true")
+        with psycopg.connect(self.cluster.url_of("before"), autocommit=True) as connection:
+            return Truth.read(connection)
+
+    def _there(self, dump: Path) -> Truth:
+        assert self._other
+        self._other.restore(dump)
+        with self._other.connect() as connection:
+            begin_anew(connection)
+        self.cluster.stop()
+        self._other.take_over(self.cluster)
+        return truth_of(self.cluster)
+
+    async def close(self) -> None:
+        if self._other:
+            await asyncio.to_thread(self._other.remove)
+
+
+class Forget(Ordinary):
+    """PostgreSQL crashes, and forgets commits whose writers did not wait for the disk: all writers here."""
+
+    strikes = 2
+    #: Of a cluster that flushes only what somebody waits for, and of its writers.
+    OPTIONS = {"wal_writer_delay": "10s", "checkpoint_timeout": "1h"}
+    MANNERS = (("SET synchronous_commit = off",),)
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.forgotten = 0
+
+    async def strike(self, campaign: Campaign, draw: random.Random) -> None:
+        with suppress(psycopg.OperationalError):
+            await asyncio.to_thread(self._crash, campaign)
+
+    def _crash(self, campaign: Campaign) -> None:
+        """With the checkpoint lock held, so that for a moment nobody flushes what the writers commit."""
+        with psycopg.connect(self.cluster.url, application_name="nemesis") as holder:
+            holder.execute("SET idle_in_transaction_session_timeout = 0")
+            holder.execute(log.LOCK_WAIT)
+            goal = campaign.committed + TAIL
+            asyncio.run_coroutine_threadsafe(campaign.reached(goal), campaign.loop).result()
+            [[before]] = self.cluster.sql("SELECT count(*) FROM nemesis_audit")
+            self.cluster.stop("immediate")
+        self.cluster.start()
+        [[after]] = self.cluster.sql("SELECT count(*) FROM nemesis_audit")
+        self.forgotten += before > after
+
+
+class Prune(Ordinary):
+    """Checkpoints are thinned, and the log is pruned past the cursors of those who are away.
+
+    Not past the server's own position, of which there may be one only: in a few days it has got further than that.
+    """
+
+    strikes = 6
+    OLD = "UPDATE public.sync_checkpoints SET created_at = date_bin('10 s', now() - interval '1 hour', 'epoch')"
+
+    def __init__(self) -> None:
+        self.pruned = 0
+
+    async def strike(self, campaign: Campaign, draw: random.Random) -> None:
+        if draw.random() < 0.5:
+            await asyncio.to_thread(campaign.again, self.OLD)
+            await asyncio.to_thread(campaign.again, log.THIN)
+            return
+        before = max(one.recording.shown[-1].checkpoint for one in campaign.clients if one.recording.shown)
+        with suppress(psycopg.OperationalError):  # another fault has taken the database
+            self.pruned += await asyncio.to_thread(prune, campaign.database_url, before)
+
+
+OLDEST = "SELECT pg_snapshot_xmin(snapshot)::text::bigint FROM sync_checkpoints ORDER BY id LIMIT 1"
+
+
+def prune(url: str, before: int) -> int:
+    """As it will be done: old checkpoints go, committed; then each leaf whose events lie before all that are left.
+
+    Gives how many leaves.
+    """
+    truncated = 0
+    with psycopg.connect(url, autocommit=True, application_name="nemesis") as connection:
+        connection.execute("DELETE FROM sync_checkpoints WHERE id < %s", [before])
+        for slot in range(16):
+            with connection.transaction():
+                connection.execute(f"LOCK TABLE sync_events_{slot} IN ACCESS EXCLUSIVE MODE")
+                row = connection.execute(
+                    f"SELECT max(xid)::text::bigint, ({OLDEST}) FROM sync_events_{slot}"
+                ).fetchone()
+                if row and row[0] is not None and row[0] < row[1]:
+                    connection.execute(f"TRUNCATE sync_events_{slot}")
+                    truncated += 1
+    return truncated
+
+
+class JumpClock(Ordinary):
+    """The clock of whoever was started with it jumps by days, forward and back."""
+
+    strikes = 4
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+
+    async def strike(self, campaign: Campaign, draw: random.Random) -> None:
+        self.clock.jump(draw.choice([-9, -1, 1, 9]))
+        await campaign.reached(campaign.committed + 10)
+
+    async def heal(self, campaign: Campaign) -> None:
+        self.clock.jump(0)
+
+
+class Freeze(Ordinary):
+    """A server of the program `freezes` stands still where it was told to, and goes on when others have gone on."""
+
+    strikes = 2
+
+    def __init__(self) -> None:
+        self.frozen = 0
+
+    async def strike(self, campaign: Campaign, draw: random.Random) -> None:
+        server = draw.choice(campaign.site.servers)
+        (server.local_dir / "frozen").unlink(missing_ok=True)
+        arm(server)
+        try:
+            pid = await asyncio.to_thread(froze, server)
+        except AssertionError:
+            return  # it never got to that place: the writers are done
+        self.frozen += 1
+        try:
+            await campaign.shown_without(server)
+        finally:
+            thaw(pid)
