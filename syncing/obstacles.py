@@ -7,13 +7,14 @@ that may not ask, or is not answered in time, is an issue of its own: that nothi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 import psycopg
 
 from syncing import log
 from syncing.declarations import declarations
-from syncing.issues import RELIEF, Issue, Thresholds
+from syncing.issues import RELIEF, Issue, Thresholds, duration
+from syncing.schedule import neglected
 
 Database = psycopg.Connection[Any]
 Check = Callable[[Database, Thresholds], Iterator[Issue]]
@@ -224,6 +225,7 @@ def differed(message: str) -> Issue:
 
 CHECKS: tuple[Check, ...] = (
     writable, old_transaction, frozen_reader, missing_partition, uncaptured, exhausted, backlog, differences,
+    neglected,
 )  # fmt: skip
 
 
@@ -265,9 +267,3 @@ def rows(database: Database, sql: str, *values: Any) -> list[tuple[Any, ...]]:
 def row(database: Database, sql: str, *values: Any) -> tuple[Any, ...]:
     """The first row; empty if there is none."""
     return next(iter(rows(database, sql, *values)), ())
-
-
-def duration(seconds: float) -> str:
-    """For people: 12 s, 3 min, 2.5 h."""
-    unit: Literal["s", "min", "h"] = "s" if seconds < 120 else "min" if seconds < 7200 else "h"
-    return f"{seconds / {'s': 1, 'min': 60, 'h': 3600}[unit]:.{1 if unit == 'h' else 0}f} {unit}"
