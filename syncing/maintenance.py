@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -40,7 +41,7 @@ maintain("prune_metrics", "Roll up metrics by the hour, and delete those that ar
 ALL = "maintain"
 #: Seconds that a task may take which was started from the dashboard, and that any gets to stop after it was asked to.
 LONGEST = 900.0
-GRACE = 20.0
+GRACE = 8.0
 #: Characters of what it wrote that are kept: the end says how it ended.
 KEPT = 1_000
 #: The exit code of a task that was asked to stop, as shells have it.
@@ -303,10 +304,11 @@ def _outcome(task: str, code: int, seconds: float, lines: list[str]) -> Outcome:
     last = lines[-1] if lines else ""
     if task != ALL and last.startswith(f"{task} runs already"):
         raise Busy(last)
-    how: How = "done" if code == 0 else "interrupted" if code == INTERRUPTED else "failed"
-    if told := re.fullmatch(rf"{task}: {how} after [\d.]+ s: (.*)", last):
-        said = told[1]
-    elif code < 0:
+    # SIGTERM that came before the task could listen, or after its end, is the same request.
+    how: How = "done" if code == 0 else "interrupted" if code in (INTERRUPTED, -signal.SIGTERM) else "failed"
+    if told := re.fullmatch(rf"{task}: {how} after ([\d.]+) s: (.*)", last):
+        seconds, said = float(told[1]), told[2]  # without what it takes to start a process
+    elif code < 0 and how == "failed":
         said = f"it was ended by signal {-code}"
     else:
         said = "; ".join(lines if code == 0 else lines[-2:])

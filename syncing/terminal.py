@@ -166,7 +166,8 @@ def _issue(issue: Issue) -> RenderableType:
 
 def maintenance_table(known: Sequence[Standing]) -> Table:
     """When each task was done, how it went, and when it is due again."""
-    table = plain_table("task", ">every", ">done", ">next", "last time")
+    table = plain_table("task", ">every", ">done", ">next")
+    table.add_column("last time")
     for one in known:
         every = duration(one.task.interval.total_seconds()) if one.task.interval else "–"
         if one.runs:
