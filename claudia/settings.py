@@ -218,6 +218,13 @@ METRICS_RETENTION_DAYS = env.integer("METRICS_RETENTION_DAYS", 30, low=1, high=3
 MONITORING_INTERVAL = env.number("MONITORING_INTERVAL", 5, low=1, high=3600)  # seconds
 METRICS_TOKEN = env.text("METRICS_TOKEN")  # empty: only this machine may ask for /metrics
 
+# Hours from one beginning of a maintenance task to the next; 0: only when somebody asks.
+MAINTAIN_WHILE_SERVING = env.flag("MAINTAIN_WHILE_SERVING", True)  # by `serve`, in the background
+MAINTAIN_SWEEP_CONFLICTS_HOURS = env.number("MAINTAIN_SWEEP_CONFLICTS_HOURS", 1, low=0, high=8760)
+MAINTAIN_PRUNE_METRICS_HOURS = env.number("MAINTAIN_PRUNE_METRICS_HOURS", 1, low=0, high=8760)
+MAINTAIN_EXPIRE_MEMORIES_HOURS = env.number("MAINTAIN_EXPIRE_MEMORIES_HOURS", 1, low=0, high=8760)
+MAINTAIN_CLEARSESSIONS_HOURS = env.number("MAINTAIN_CLEARSESSIONS_HOURS", 24, low=0, high=8760)
+
 # From where on something is an issue, and how often the servers look whether anything is.
 ALERT_SECONDS = env.number("ALERT_SECONDS", 15, low=0, high=3600)  # 0: never
 ALERT_LATENCY_MS = env.number("ALERT_LATENCY_MS", 1000, low=1, high=600_000)

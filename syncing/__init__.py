@@ -8,6 +8,8 @@ class Memory(syncing.SyncedModel): ...       # what every synced model inherits
 with syncing.acting(user=user, origin="admin"): ...   # who writes, for the log
 
 syncing.history(memory).newest_first(limit=20)        # what happened to a row, by whom
+
+syncing.maintain("expire_memories", "…")              # a command that is run from time to time, in `maintenance.py`
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from syncing.schemas import SchemaField, merged_json
 from syncing.scopes import OwnScope, ParentScope, ProjectScope, PublicScope
 from syncing.search import CONFIG as SEARCH_CONFIG
 from syncing.search import SearchColumn, SearchQuerySet, highlight_html, search_column
+from syncing.tasks import maintain
 from syncing.triggers import DefinerTrigger
 
 if TYPE_CHECKING:
@@ -64,6 +67,7 @@ __all__ = [
     "highlight_html",
     "history",
     "interruption",
+    "maintain",
     "merge",
     "merged_json",
     "register",

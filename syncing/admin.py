@@ -15,8 +15,15 @@ from syncing.models import (
     SyncEvent,
     SyncMetric,
     SyncProcess,
+    SyncTask,
 )
-from syncing.monitoring_admin import MutationReceiptAdmin, SyncAlertAdmin, SyncMetricAdmin, SyncProcessAdmin
+from syncing.monitoring_admin import (
+    MutationReceiptAdmin,
+    SyncAlertAdmin,
+    SyncMetricAdmin,
+    SyncProcessAdmin,
+    SyncTaskAdmin,
+)
 from syncing.review_admin import SyncConflictAdmin
 
 admin.site.register(SyncConflict, SyncConflictAdmin)
@@ -25,5 +32,6 @@ admin.site.register(SyncClient, SyncClientAdmin)
 admin.site.register(SyncCheckpoint, SyncCheckpointAdmin)
 admin.site.register(SyncAlert, SyncAlertAdmin)
 admin.site.register(SyncProcess, SyncProcessAdmin)
+admin.site.register(SyncTask, SyncTaskAdmin)
 admin.site.register(SyncMetric, SyncMetricAdmin)
 admin.site.register(MutationReceipt, MutationReceiptAdmin)

@@ -1,4 +1,4 @@
-"""The app: finds the declarations of all apps, and checks them."""
+"""The app: finds the declarations and maintenance tasks of all apps, and checks them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class SyncingConfig(AppConfig):
     verbose_name = "Sync"
 
     def ready(self) -> None:
-        autodiscover_modules("sync")
+        autodiscover_modules("sync", "maintenance")
         import_module("syncing.checks")
         import_module("syncing.measuring")
         import_module("syncing.alerts").connect()

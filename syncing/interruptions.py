@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+#: Those that wait for a signal, the outermost first: a command that another one calls is stopped together with it.
+_waiting: list[threading.Event] = []
 
 
 @contextmanager
@@ -25,12 +27,15 @@ def interruption() -> Iterator[threading.Event]:
     def ask(number: int, frame: FrameType | None) -> None:
         if asked.is_set():
             raise KeyboardInterrupt
-        asked.set()
+        for event in _waiting:
+            event.set()
 
     before = {number: signal.signal(number, ask) for number in SIGNALS}
+    _waiting.append(asked)
     try:
         yield asked
     finally:
+        _waiting.remove(asked)
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -97,3 +97,11 @@ class Thresholds:
     transaction_seconds: float
     disk_free_percent: float
     connections_percent: float
+
+
+def duration(seconds: float) -> str:
+    """For people: 12 s, 3 min, 2.5 h, 3 d."""
+    for below, size, unit in ((120, 1, "s"), (7_200, 60, "min"), (172_800, 3_600, "h")):
+        if seconds < below:
+            return f"{seconds / size:.{1 if unit == 'h' else 0}f} {unit}"
+    return f"{seconds / 86_400:.0f} d"

@@ -28,7 +28,7 @@ from syncing.broadcast import Broadcast, Subscription
 from syncing.databases import brief_connection
 from syncing.disks import Disk
 from syncing.heartbeats import Process, call_the_roll, online
-from syncing.issues import RELIEF, Health, Issue, Thresholds
+from syncing.issues import RELIEF, Health, Issue, Thresholds, duration
 from syncing.latency import Latency, merged
 from syncing.recording import record_metric
 from syncing.statistics import detailed_metrics
@@ -180,7 +180,7 @@ def of_processes(processes: Iterable[Process], latency: Latency | None, limits: 
             yield Issue(
                 "clients_behind", "sync", "warning",
                 f"{process.figures['behind']} clients of {process.name} do not read what is sent to them,"
-                f" one for {obstacles.duration(process.figures['lag_seconds'])}.",
+                f" one for {duration(process.figures['lag_seconds'])}.",
                 "Slow networks or stopped browsers: they are closed after half a minute, and resume later.",
                 subject=str(process.id), load=load,
             )  # fmt: skip
@@ -218,7 +218,7 @@ def _standby(processes: Collection[Process]) -> Iterator[Issue]:
 
 def _silent(process: Process) -> Issue:
     how = f"its backend {process.backend_pid} is connected" if process.connected else "it is not connected"
-    since = f" for {obstacles.duration(process.missed_for)}" if process.missed_for else ""
+    since = f" for {duration(process.missed_for)}" if process.missed_for else ""
     advice = (
         f"See whether backend {process.backend_pid} is stopped or waits for a lock; ending it lets the feed reconnect."
         if process.connected

@@ -1,8 +1,19 @@
-"""What is behind the dashboard, for staff to look at: alerts, server processes, metrics, answered mutations."""
+"""What is behind the dashboard, for staff to look at: alerts, server processes, maintenance, metrics, receipts."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import BooleanField, QuerySet
+from django.db.models.expressions import RawSQL
+from django.db.models.functions import Now
+from django.http import HttpRequest
+
+from syncing.models import SyncTask
+from syncing.schedule import RUNS, Standing
 from syncing.staff import ReadOnlyAdmin, RowFilter
+from syncing.tasks import tasks
 
 
 class SyncAlertAdmin(ReadOnlyAdmin):
@@ -24,6 +35,39 @@ class SyncProcessAdmin(ReadOnlyAdmin):
     ordering = ("host", "started_at")
 
 
+class SyncTaskAdmin(ReadOnlyAdmin):
+    """Maintenance: when each task was last begun and done, how it went, and when it is due again."""
+
+    icon = "build"
+    nothing_yet = "No maintenance task has run yet. Start manage.py maintain --forever, or serve, which does the same."
+    list_display = ("name", "how", "started_at", "succeeded_at", "took", "due", "said")
+    readonly_fields = ("how", "took", "due")
+    fields = ("name", "how", "started_at", "succeeded_at", "took", "due", "said")
+    ordering = ("name",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows: QuerySet[Any] = super().get_queryset(request)
+        runs = RawSQL(RUNS.format(name="sync_tasks.name"), [], output_field=BooleanField())  # noqa: S611 - no values in it
+        return rows.annotate(runs=runs, now=Now())
+
+    @admin.display(description="outcome")
+    def how(self, row: Any) -> str:
+        """Done, failed, interrupted, runs; broke off, where its end is not known."""
+        standing = _standing(row)
+        return "runs" if standing and standing.runs else "broke off" if row.outcome == "running" else row.outcome
+
+    @admin.display(description="took")
+    def took(self, row: SyncTask) -> str | None:
+        """In seconds."""
+        return None if row.seconds is None else f"{row.seconds:.1f} s"
+
+    @admin.display(description="next due", empty_value="only when asked")
+    def due(self, row: Any) -> Any:
+        """By the intervals of now; nothing for a task that there is no more."""
+        standing = _standing(row)
+        return standing.due_at if standing else None
+
+
 class SyncMetricAdmin(ReadOnlyAdmin):
     """What processes measured, as it is stored: by window of a process, and by hour."""
 
@@ -43,3 +87,12 @@ class MutationReceiptAdmin(ReadOnlyAdmin):
     list_display = ("created_at", "status", "table_name", "row_id", "user", "client", "version", "attempts")
     list_filter = (("user", RowFilter),)
     list_select_related = ("user",)
+
+
+def _standing(row: Any) -> Standing | None:
+    task = tasks().get(row.name)
+    if task is None:
+        return None
+    return Standing(
+        task, row.now, row.runs, row.outcome, row.said, row.started_at, row.succeeded_at, row.seconds,
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The engine's tables for what is measured and what is wrong, and for what is gone: see `retention`."""
+"""The engine's tables for what is measured, wrong, done regularly and gone: processes, alerts, tasks, the horizon."""
 
 from __future__ import annotations
 
@@ -68,6 +68,28 @@ class SyncAlert(models.Model):
 
     def __str__(self) -> str:
         return self.message
+
+
+class SyncTask(models.Model):
+    """What is known of the last run of a maintenance task; see `maintenance` and `schedule`.
+
+    outcome: done, failed or interrupted; running, until it says how it ended. said: its last words. seconds: that it
+    took. succeeded_at: when it was last done.
+    """
+
+    name = models.TextField(primary_key=True)
+    started_at = models.DateTimeField()
+    succeeded_at = models.DateTimeField(null=True)
+    outcome = models.TextField()
+    said = models.TextField(blank=True, db_default="")
+    seconds = models.FloatField(null=True)
+
+    class Meta:
+        db_table = "sync_tasks"
+        verbose_name = "maintenance task"
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class SyncMetric(models.Model):

@@ -7,7 +7,7 @@ that may not ask, or is not answered in time, is an issue of its own: that nothi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 import psycopg
 from psycopg.sql import Composed
@@ -15,7 +15,8 @@ from psycopg.sql import Composed
 from syncing import log
 from syncing.continuity import stopped
 from syncing.declarations import declarations
-from syncing.issues import RELIEF, Issue, Thresholds
+from syncing.issues import RELIEF, Issue, Thresholds, duration
+from syncing.schedule import neglected
 
 Database = psycopg.Connection[Any]
 Check = Callable[[Database, Thresholds], Iterator[Issue]]
@@ -226,6 +227,7 @@ def differed(message: str) -> Issue:
 
 CHECKS: tuple[Check, ...] = (
     writable, old_transaction, frozen_reader, missing_partition, uncaptured, exhausted, backlog, differences,
+    neglected,
 )  # fmt: skip
 
 
@@ -267,9 +269,3 @@ def rows(database: Database, sql: str | Composed, *values: Any) -> list[tuple[An
 def row(database: Database, sql: str | Composed, *values: Any) -> tuple[Any, ...]:
     """The first row; empty if there is none."""
     return next(iter(rows(database, sql, *values)), ())
-
-
-def duration(seconds: float) -> str:
-    """For people: 12 s, 3 min, 2.5 h."""
-    unit: Literal["s", "min", "h"] = "s" if seconds < 120 else "min" if seconds < 7200 else "h"
-    return f"{seconds / {'s': 1, 'min': 60, 'h': 3600}[unit]:.{1 if unit == 'h' else 0}f} {unit}"

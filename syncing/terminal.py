@@ -7,6 +7,7 @@ the words say.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -14,9 +15,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from syncing.issues import Issue
+from syncing.issues import Issue, duration
 from syncing.monitor import Status
+from syncing.schedule import Standing
 
+#: What a screen has that none tells its size.
+WIDTH = 80
 BARS = " ▁▂▃▄▅▆▇█"
 #: Points of a sparkline; one a look.
 KEPT = 60
@@ -158,6 +162,30 @@ def _issue(issue: Issue) -> RenderableType:
         lines.add_row("", Text(issue.detail, style="dim"))
     lines.add_row("", Text(issue.recommendation, style="dim"))
     return lines
+
+
+def maintenance_table(known: Sequence[Standing]) -> Table:
+    """When each task was done, how it went, and when it is due again."""
+    table = plain_table("task", ">every", ">done", ">next")
+    table.add_column("last time")
+    for one in known:
+        every = duration(one.task.interval.total_seconds()) if one.task.interval else "–"
+        if one.runs:
+            due = "runs"
+        elif one.due_at is None:
+            due = "–"
+        else:
+            due = "now" if one.is_due else f"in {duration((one.due_at - one.now).total_seconds())}"
+        done = "never" if one.succeeded_at is None else f"{duration((one.now - one.succeeded_at).total_seconds())} ago"
+        table.add_row(one.task.command, every, done, due, _last_time(one))
+    return table
+
+
+def _last_time(one: Standing) -> Text:
+    outcome = "broke off" if one.broke_off else one.outcome
+    colour = {"failed": "red", "broke off": "red", "interrupted": "yellow"}.get(outcome, "")
+    took = "" if one.seconds is None else f" after {one.seconds:.1f} s"
+    return Text.assemble((f"{outcome}{took}", colour), (f": {one.said}" if one.said else "", "dim"))
 
 
 def plain_table(*columns: str) -> Table:

@@ -15,7 +15,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
-from syncing.maintenance import tasks
+from syncing.maintenance import startable
 from syncing.staff import figures, operations
 from syncing.staff.charts import RANGES, charts
 from syncing.staff.personal import reads_personal
@@ -53,7 +53,7 @@ def context(request: HttpRequest) -> dict[str, Any]:
         "operates": operates,
         "lists": lists(request) if sees else {},
         "ranges": [(name, TITLES[name]) for name in RANGES],
-        "tasks": tasks() if operates else {},
+        "tasks": startable() if operates else {},
     }
 
 

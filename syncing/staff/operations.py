@@ -115,7 +115,7 @@ def disconnect(request: HttpRequest) -> HttpResponse:
 def run(request: HttpRequest, task: str) -> HttpResponse:
     """Starts a maintenance task, and waits a moment for its end."""
     _require(request)
-    known = maintenance.tasks()
+    known = maintenance.startable()
     if task not in known:
         raise Http404
     if request.method != "POST":

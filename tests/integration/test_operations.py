@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.db.models import Max
 from django.test import Client
 
@@ -16,7 +17,7 @@ from syncing import maintenance, operations
 from syncing.declarations import declarations
 from syncing.exceptions import UnknownTable
 from syncing.maintenance import Busy
-from syncing.models import SyncCheckpoint, SyncClient, SyncEvent
+from syncing.models import SyncCheckpoint, SyncClient, SyncEvent, SyncTask
 from tests.connections import listening
 from tests.factories import UserFactory
 from tests.staff import member, signed_in
@@ -118,7 +119,7 @@ def test_a_task_that_is_none_of_those_listed_cannot_be_run() -> None:
 
 
 def test_a_task_that_fails_says_so() -> None:
-    outcome = maintenance._run("nonsense")
+    outcome = maintenance.start("nonsense", longest=60)
     assert not outcome.ok
     assert str(outcome).startswith("failed after")
     assert "nonsense" in outcome.said
@@ -126,13 +127,29 @@ def test_a_task_that_fails_says_so() -> None:
 
 def test_a_task_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "LONGEST", 0.05)  # less than Python needs to begin
-    assert not maintenance._run("prune_metrics").ok
+    assert maintenance.run("prune_metrics").how == "interrupted"
 
 
 def test_one_task_at_a_time() -> None:
     with maintenance._running, pytest.raises(Busy):
         maintenance.run("prune_metrics")
     assert not maintenance._running.locked()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_staff_start_is_recorded_and_takes_the_lock_of_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = connection.settings_dict
+    place = f"{known['USER']}:{known['PASSWORD']}@{known['HOST']}:{known['PORT']}/{known['NAME']}"
+    monkeypatch.setenv("DATABASE_URL", f"postgres://{place}")
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "claudia.settings")
+    outcome = maintenance.run("prune_metrics")
+    assert str(outcome).endswith(": 0 rows deleted, 0 windows rolled up"), "as the task itself told it"
+    recorded = SyncTask.objects.get(name="prune_metrics")
+    assert (recorded.outcome, recorded.said) == ("done", outcome.said)
+    with maintenance.session() as elsewhere:
+        elsewhere.execute(maintenance.TAKE, ["prune_metrics"])
+        with pytest.raises(Busy, match="runs already, since"):
+            maintenance.run("prune_metrics")
 
 
 @pytest.mark.django_db

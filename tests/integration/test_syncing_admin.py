@@ -13,14 +13,14 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from syncing.models import SyncAlert, SyncCheckpoint, SyncClient, SyncMetric, SyncProcess
+from syncing.models import SyncAlert, SyncCheckpoint, SyncClient, SyncMetric, SyncProcess, SyncTask
 from syncing.staff import CappedPaginator
 from tests.factories import UserFactory
 from tests.recorded import distributed
 from tests.staff import member, signed_in, words
 
 pytestmark = pytest.mark.django_db
-MODELS = [SyncCheckpoint, SyncClient, SyncMetric, SyncAlert, SyncProcess]
+MODELS = [SyncCheckpoint, SyncClient, SyncMetric, SyncAlert, SyncProcess, SyncTask]
 MARK = "0123456789abcdef"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
@@ -70,6 +70,7 @@ def rows() -> None:
     distributed(timezone.now(), [1.0, 2.0])
     SyncAlert.objects.create(key="k", code="c", part="log", severity="warning", message="Something is wrong.")
     SyncProcess.objects.create(host="here", pid=7)
+    SyncTask.objects.create(name="prune_metrics", started_at=timezone.now(), outcome="done")
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -20,6 +20,7 @@ from claudia.postgres import EmbeddedPostgres, PostgresProblem
 from claudia.postgres.locks import FileLock
 from syncing.databases import conninfo
 from syncing.poolers import NotDirect, check_addresses
+from syncing.upkeep import Background
 
 MIGRATION_LOCK = 7_246_529_801  # any number that nobody else uses for pg_advisory_lock
 
@@ -27,7 +28,8 @@ MIGRATION_LOCK = 7_246_529_801  # any number that nobody else uses for pg_adviso
 class Command(BaseCommand):
     help = (
         "Serve Claudia on one machine: start an embedded PostgreSQL unless DATABASE_URL is set, migrate, and serve "
-        "HTTP and WebSockets until Ctrl-C or SIGTERM."
+        "HTTP and WebSockets until Ctrl-C or SIGTERM. Maintenance that is due is done in the background, unless"
+        " MAINTAIN_WHILE_SERVING is 0."
     )
     requires_system_checks = []  # run by `_migrate`, once there is a database to check
 
@@ -50,7 +52,7 @@ class Command(BaseCommand):
                 note = development.Note(f"http://{host}:{port}", url, development.STAFF_EMAIL, "")
                 if demo:
                     note = self._demo(note)
-                serving.serve(host, port, on_ready=lambda: self._welcome(note, demo))
+                serving.serve(host, port, on_ready=lambda: self._ready(note, demo, stack))
                 self._say("\nStopping …")
         except (PostgresProblem, serving.CannotListen, ImproperlyConfigured, NotDirect) as problem:
             raise CommandError(str(problem)) from None
@@ -110,6 +112,11 @@ class Command(BaseCommand):
             development.share_demo()
             self._say("Made a small demo.")
         return development.Note(note.url, note.database_url, note.email, password)
+
+    def _ready(self, note: development.Note, demo: bool, stack: ExitStack) -> None:
+        if settings.MAINTAIN_WHILE_SERVING:
+            stack.callback(Background().end)
+        self._welcome(note, demo)
 
     def _welcome(self, note: development.Note, demo: bool) -> None:
         if demo:

@@ -16,10 +16,7 @@ from rich.live import Live
 from syncing import monitor
 from syncing.interruptions import interruption
 from syncing.reports import status_report
-from syncing.terminal import Course, Screen
-
-#: What a screen has that none tells its size.
-WIDTH = 80
+from syncing.terminal import WIDTH, Course, Screen
 
 
 def seconds(text: str) -> float:
