@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from django.db import connection, transaction
 
-from claudia.bulk_statements import ANY_OF, INSERTS, NEEDED, RARE, TEXT, TOUCHED, UNTOLD, WORDS
+from claudia.bulk_statements import ANY_MEMORY, ANY_OF, INSERTS, NEEDED, RARE, TEXT, TOUCHED, UNTOLD, WORDS
 
 #: Rows of one statement.
 BATCH = 100_000
@@ -29,7 +29,10 @@ def fill(table: str, rows: int, progress: Callable[[int], None]) -> None:
     rows that they belong to are missing."""
     text = TEXT.format(words=12, rare=RARE)
     sql = INSERTS[table].format(
-        text=text, any_user=ANY_OF.format(table="users"), any_session=ANY_OF.format(table="sessions")
+        text=text,
+        any_user=ANY_OF.format(table="users"),
+        any_session=ANY_OF.format(table="sessions"),
+        any_memory=ANY_MEMORY,
     )
     words = "WITH words AS (SELECT %(words)s::text[] AS w)"
     sql = sql.replace("WITH made", f"{words}, made", 1) if "WITH made" in sql else f"{words} {sql}"

@@ -17,6 +17,13 @@ TEXT = """
     || CASE WHEN n %% 5000 = 0 THEN ' {rare}' ELSE '' END
 """
 ANY_OF = "(SELECT array_agg(id) FROM (SELECT id FROM public.{table} ORDER BY id DESC LIMIT 20000) newest)"
+#: A memory for each number.
+ANY_MEMORY = """
+    generate_series(%(first)s, %(last)s) n JOIN (
+        SELECT row_number() OVER () - 1 AS at, count(*) OVER () AS many, newest.*
+        FROM (SELECT * FROM public.memory WHERE user_id IS NOT NULL ORDER BY id DESC LIMIT 20000) newest
+    ) known ON known.at = n %% many
+"""
 
 #: By table, in the order in which they are filled: the later ones refer to the earlier.
 INSERTS = {
@@ -129,30 +136,22 @@ INSERTS = {
         FROM generate_series(%(first)s, %(last)s) n, (SELECT {any_user} AS users) known
     """,
     "sync_conflicts": """
-        INSERT INTO public.sync_conflicts (id, sync_version, scope, user_id, table_name, row_id, operation, type, status,
-            fields, local, base, remote, base_version, remote_version, created_at, resolution, resolved_at, resolved_by_id)
-        SELECT id, nextval('public.sync_version_seq'), 'u:' || (memory).user_id, (memory).user_id, 'memory', (memory).id,
-            'update', 'same_column', CASE WHEN n %% 2 = 0 THEN 'open' ELSE 'resolved' END, '{{summary}}',
+        INSERT INTO public.sync_conflicts (
+            id, sync_version, scope, user_id, table_name, row_id, operation, type, status, fields, local, base, remote,
+            base_version, remote_version, created_at, resolution, resolved_at, resolved_by_id)
+        SELECT syncing.uuid7(), nextval('public.sync_version_seq'), 'u:' || user_id, user_id, 'memory', id, 'update',
+            'same_column', CASE WHEN n %% 2 = 0 THEN 'open' ELSE 'resolved' END, '{{summary}}',
             jsonb_build_object('summary', 'wanted ' || n), jsonb_build_object('summary', 'before ' || n),
-            jsonb_build_object('summary', (memory).summary), 0, (memory).sync_version, now() - n * interval '1 second',
+            jsonb_build_object('summary', summary), 0, sync_version, now() - n * interval '1 second',
             CASE WHEN n %% 2 = 1 THEN 'remote_wins' END, CASE WHEN n %% 2 = 1 THEN now() - n * interval '1 second' END,
-            CASE WHEN n %% 2 = 1 THEN (memory).user_id END
-        FROM (
-            SELECT syncing.uuid7() AS id, n, memories[1 + n %% array_length(memories, 1)] AS memory
-            FROM generate_series(%(first)s, %(last)s) n, (
-                SELECT array_agg(one) AS memories
-                FROM (SELECT m AS one FROM public.memory m ORDER BY id DESC LIMIT 20000) newest
-            ) known OFFSET 0
-        ) made
+            CASE WHEN n %% 2 = 1 THEN user_id END
+        FROM {any_memory}
     """,
     "sync_events": """
         INSERT INTO public.sync_events (table_name, op, row_id, version, scope, after, before, keys, user_id, origin)
-        SELECT 'memory', 'U', (memory).id, (memory).sync_version, (memory).scope, '{{"importance":' || 1 + n %% 10 || '}}',
-            '{{"importance":1}}', '{{}}', (memory).user_id, 'seed_bulk'
-        FROM generate_series(%(first)s, %(last)s) n, (
-            SELECT array_agg(one) AS memories
-            FROM (SELECT m AS one FROM public.memory m ORDER BY id DESC LIMIT 20000) newest
-        ) known, LATERAL (SELECT memories[1 + n %% array_length(memories, 1)] AS memory) made
+        SELECT 'memory', 'U', id, sync_version, scope, '{{"importance":' || 1 + n %% 10 || '}}', '{{"importance":1}}',
+            '{{}}', user_id, 'seed_bulk'
+        FROM {any_memory}
     """,
     "sync_checkpoints": """
         INSERT INTO public.sync_checkpoints (mark, opens_mark, snapshot, created_at)

@@ -14,9 +14,16 @@ from syncing.models import (
     SyncConflict,
     SyncEvent,
     SyncMetric,
+    SyncOrder,
     SyncProcess,
 )
-from syncing.monitoring_admin import MutationReceiptAdmin, SyncAlertAdmin, SyncMetricAdmin, SyncProcessAdmin
+from syncing.monitoring_admin import (
+    MutationReceiptAdmin,
+    SyncAlertAdmin,
+    SyncMetricAdmin,
+    SyncOrderAdmin,
+    SyncProcessAdmin,
+)
 from syncing.review_admin import SyncConflictAdmin
 
 admin.site.register(SyncConflict, SyncConflictAdmin)
@@ -25,5 +32,6 @@ admin.site.register(SyncClient, SyncClientAdmin)
 admin.site.register(SyncCheckpoint, SyncCheckpointAdmin)
 admin.site.register(SyncAlert, SyncAlertAdmin)
 admin.site.register(SyncProcess, SyncProcessAdmin)
+admin.site.register(SyncOrder, SyncOrderAdmin)
 admin.site.register(SyncMetric, SyncMetricAdmin)
 admin.site.register(MutationReceipt, MutationReceiptAdmin)

@@ -18,11 +18,11 @@ from django.db.models.functions import Now
 
 from syncing.fields import ExactJSON, SyncedBigInteger, SyncedTimestamp, timestamp_now
 from syncing.identity import DatabaseUUID7, uuid7
-from syncing.monitoring_models import SyncAlert, SyncMetric, SyncProcess
+from syncing.monitoring_models import SyncAlert, SyncMetric, SyncOrder, SyncProcess
 
 __all__ = [
     "MutationReceipt", "PersonalReading", "SyncAlert", "SyncCheckpoint", "SyncClient", "SyncConflict", "SyncEvent",
-    "SyncMetric", "SyncProcess", "SyncedModel",
+    "SyncMetric", "SyncOrder", "SyncProcess", "SyncedModel",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What is behind the dashboard, for staff to look at: alerts, server processes, metrics, answered mutations."""
+"""What is behind the dashboard, for staff to look at: alerts, processes, orders, metrics, answered mutations."""
 
 from __future__ import annotations
 
@@ -22,6 +22,17 @@ class SyncProcessAdmin(ReadOnlyAdmin):
     list_display = ("pid", "host", "started_at", "answered_at", "missed_at", "backend_pid")
     exclude = ("figures",)
     ordering = ("host", "started_at")
+
+
+class SyncOrderAdmin(ReadOnlyAdmin):
+    """What operators ordered in the last day, for server processes to carry out."""
+
+    icon = "gavel"
+    nothing_yet = (
+        "Nobody was disconnected or told to resync lately. Both are done from the overview, or a client's page."
+    )
+    list_display = ("given_at", "kind", "user_id", "client_id", "tables")
+    ordering = ("-given_at",)
 
 
 class SyncMetricAdmin(ReadOnlyAdmin):

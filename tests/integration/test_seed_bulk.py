@@ -20,6 +20,8 @@ from tests.capture import newest_event, read_log
 
 pytestmark = pytest.mark.django_db
 SYNCED = {
+    "users": 20, "projects": 30, "agents": 10, "sessions": 15, "messages": 700, "memory": 40, "sync_conflicts": 30,
+}  # fmt: skip
     "users": 20,
     "projects": 30,
     "agents": 10,
