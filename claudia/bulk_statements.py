@@ -17,12 +17,14 @@ TEXT = """
     || CASE WHEN n %% 5000 = 0 THEN ' {rare}' ELSE '' END
 """
 ANY_OF = "(SELECT array_agg(id) FROM (SELECT id FROM public.{table} ORDER BY id DESC LIMIT 20000) newest)"
-#: A memory for each number.
+#: A memory for each number. How many there are is asked first: as a column it would make a nested loop of the join.
 ANY_MEMORY = """
     generate_series(%(first)s, %(last)s) n JOIN (
-        SELECT row_number() OVER () - 1 AS at, count(*) OVER () AS many, newest.*
+        SELECT row_number() OVER () - 1 AS at, newest.*
         FROM (SELECT * FROM public.memory WHERE user_id IS NOT NULL ORDER BY id DESC LIMIT 20000) newest
-    ) known ON known.at = n %% many
+    ) known ON known.at = n %% (
+        SELECT count(*) FROM (SELECT FROM public.memory WHERE user_id IS NOT NULL LIMIT 20000) newest
+    )
 """
 
 #: By table, in the order in which they are filled: the later ones refer to the earlier.

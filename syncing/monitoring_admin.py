@@ -28,9 +28,7 @@ class SyncOrderAdmin(ReadOnlyAdmin):
     """What operators ordered in the last day, for server processes to carry out."""
 
     icon = "gavel"
-    nothing_yet = (
-        "Nobody was disconnected or told to resync lately. Both are done from the overview, or a client's page."
-    )
+    nothing_yet = "Nobody was disconnected or told to resync lately. Both are done from the overview."
     list_display = ("given_at", "kind", "user_id", "client_id", "tables")
     ordering = ("-given_at",)
 

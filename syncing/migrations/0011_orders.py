@@ -2,8 +2,9 @@
 
 import django.contrib.postgres.fields
 import django.db.models.functions.datetime
-import syncing.identity
 from django.db import migrations, models
+
+import syncing.identity
 
 
 class Migration(migrations.Migration):

@@ -22,14 +22,6 @@ pytestmark = pytest.mark.django_db
 SYNCED = {
     "users": 20, "projects": 30, "agents": 10, "sessions": 15, "messages": 700, "memory": 40, "sync_conflicts": 30,
 }  # fmt: skip
-    "users": 20,
-    "projects": 30,
-    "agents": 10,
-    "sessions": 15,
-    "messages": 700,
-    "memory": 40,
-    "sync_conflicts": 30,
-}
 ROWS = {**SYNCED, **dict.fromkeys(UNTOLD, 25)}
 STORED_AND_DERIVED = """
     SELECT count(*) FROM messages m JOIN sessions s ON s.id = m.session_id WHERE m.scope <> s.scope
