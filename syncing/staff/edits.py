@@ -89,7 +89,7 @@ class VersionedForm(forms.ModelForm):
         row = writer.lock(declaration, self.instance.pk)
         if row is None:
             self.add_error(
-                None, "This row was deleted just now. Save once more to see what can be done with what you typed."
+                None, "This row was deleted just now. Save once more, to see what becomes of what you typed."
             )
             return
         if self.instance.sync_version != row.sync_version:

@@ -99,11 +99,8 @@ def typed(page: Any, request: HttpRequest, object_id: str) -> QueryDict:
         elif name not in OF_THE_OLD:
             data.setlist(name, values)
     for prefix, rows in forms.items():
-        kept = [
-            rows[at]
-            for at in sorted(rows)
-            if not any(rows[at].get("DELETE", ())) and page.keeps_anew(request, rows[at])
-        ]
+        stayed = [rows[at] for at in sorted(rows) if not any(rows[at].get("DELETE", ()))]
+        kept = [fields for fields in stayed if page.keeps_anew(request, fields)]
         for at, fields in enumerate(kept):
             for field, values in fields.items():
                 if field not in ("id", *OF_THE_OLD) and values != [object_id]:  # nor refers to the row that is gone
