@@ -25,9 +25,11 @@ class UserAdmin(staff.SyncedAdmin, DjangoUserAdmin):
     """People. Accounts of staff are a superuser's to change: their address or password would give their rights."""
 
     section, icon = "People", "person"
+    made_anew = False  # an account begins with a password, and rights are not given back along the way
     nothing_yet = "People appear here when they get an account: add one, or run createsuperuser for the first."
     form = UserForm
     add_form = NewUserForm
+    add_form_template = None
     change_password_form = staff.AdminPasswordChangeForm
     list_display = ("email", "name", "is_active", "is_staff", "last_active_at", "created_at")
     list_filter = (
@@ -60,6 +62,14 @@ class UserAdmin(staff.SyncedAdmin, DjangoUserAdmin):
         permission="deactivate",
     )
     actions = ("activate", "deactivate", *staff.SyncedAdmin.actions)
+
+    def get_ordering(self, request: HttpRequest) -> Any:
+        """By address. Those who were there at the same time (most were never) follow each other as in the index."""
+        by_time = str(self.list_display.index("last_active_at") + 1)
+        sorted_by = request.GET.get("o", "")
+        if sorted_by.removeprefix("-") == by_time:
+            return ("-id",) if sorted_by.startswith("-") else ("id",)
+        return super().get_ordering(request)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         return (*super().get_readonly_fields(request, obj), *(() if request.user.is_superuser else RIGHTS))

@@ -53,7 +53,7 @@ class User(syncing.SyncedModel, AbstractBaseUser, PermissionsMixin):
         ]
         indexes = [
             models.Index(fields=["scope", "id"], name="users_scope"),
-            models.Index(fields=["last_active_at"], name="users_last_active_at"),
+            models.Index(fields=["last_active_at", "id"], name="users_last_active_at"),
             # What staff look for: the few of each kind, and parts of names.
             models.Index(fields=["email"], name="users_staff", condition=Q(is_staff=True)),
             models.Index(fields=["email"], name="users_inactive", condition=Q(is_active=False)),

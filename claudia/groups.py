@@ -31,6 +31,7 @@ VIEWER = permissions("view") | {
     "syncing.view_syncalert",
     "syncing.view_syncprocess",
     "syncing.view_synctask",
+    "syncing.view_syncorder",
 }
 #: Helps people: reads what they wrote, mends rows, decides conflicts, shares projects, revokes tokens.
 SUPPORT = (

@@ -110,7 +110,7 @@ class MessageAdmin(staff.SyncedAdmin):
     search_is_personal = True
     found_by_reference = ("session",)
     autocomplete_fields = ("session", "parent")
-    allowed_lookups = ("session__id__exact", "role__exact")
+    allowed_lookups = ("session__id__exact",)
     ordering = ("-created_at",)
     sortable_by = ("created_at",)
     readonly_fields = ("sequence_number", *staff.KEPT_BY_DATABASE)

@@ -66,6 +66,10 @@ class ProjectAdmin(staff.SyncedAdmin):
     unarchive = staff.row_action("Unarchive selected projects", services.unarchive_project, done="unarchived")
     actions = ("archive", "unarchive", *staff.SyncedAdmin.actions)
 
+    def keeps_anew(self, request: HttpRequest, fields: dict[str, list[str]]) -> bool:
+        """The owner becomes a collaborator by owning it."""
+        return fields.get("user") != request.POST.getlist("owner")
+
     @admin.display(description="names")
     def secret_names(self, project: Project) -> str:
         try:

@@ -14,6 +14,7 @@ from syncing.models import (
     SyncConflict,
     SyncEvent,
     SyncMetric,
+    SyncOrder,
     SyncProcess,
     SyncTask,
 )
@@ -21,6 +22,7 @@ from syncing.monitoring_admin import (
     MutationReceiptAdmin,
     SyncAlertAdmin,
     SyncMetricAdmin,
+    SyncOrderAdmin,
     SyncProcessAdmin,
     SyncTaskAdmin,
 )
@@ -33,5 +35,6 @@ admin.site.register(SyncCheckpoint, SyncCheckpointAdmin)
 admin.site.register(SyncAlert, SyncAlertAdmin)
 admin.site.register(SyncProcess, SyncProcessAdmin)
 admin.site.register(SyncTask, SyncTaskAdmin)
+admin.site.register(SyncOrder, SyncOrderAdmin)
 admin.site.register(SyncMetric, SyncMetricAdmin)
 admin.site.register(MutationReceipt, MutationReceiptAdmin)

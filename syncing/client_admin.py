@@ -15,6 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
+from syncing.log_forms import person_of
 from syncing.log_pages import agent_name, log_address
 from syncing.models import SyncCheckpoint, SyncClient
 from syncing.staff import ReadOnlyAdmin
@@ -59,7 +60,8 @@ class SyncClientAdmin(ReadOnlyAdmin):
         try:
             id_ = UUID(term)
         except ValueError:
-            return queryset.filter(user__email__iexact=term), False
+            person = person_of(term)
+            return (queryset.filter(user_id=person) if person else queryset.none()), False
         return queryset.filter(client=id_) | queryset.filter(user_id=id_), False
 
     @admin.display(description="client")

@@ -112,11 +112,16 @@ class Connection:
     inner: bool = False
     told_at: float = field(default_factory=time.monotonic)
     connected_at: float = field(default_factory=time.time)
+    opened_at: float = field(default_factory=time.monotonic)
 
     @property
     def user(self) -> str:
         """The user's id, as text."""
         return self.identity.user
+
+    def age(self) -> float:
+        """For how many seconds it has been there."""
+        return time.monotonic() - self.opened_at
 
     def ready(self) -> list[Following]:
         """The shapes that get changes."""

@@ -53,7 +53,7 @@ class SearchForm(forms.Form):
         try:
             return UUID(text)
         except ValueError:
-            found = get_user_model()._default_manager.filter(email__iexact=text).values_list("pk", flat=True).first()
+            found = person_of(text)
         if found is None:
             raise ValidationError("Nobody has this e-mail address.")
         return found
@@ -79,6 +79,16 @@ class SearchForm(forms.Form):
             since=asked["since"],
             until=asked["until"],
         )
+
+
+def person_of(email: str) -> UUID | None:
+    """The id of the person with this address, found as at the login; None if there is nobody."""
+    people: Any = get_user_model()._default_manager
+    try:
+        found: UUID = people.get_by_natural_key(email).pk
+    except get_user_model().DoesNotExist:
+        return None
+    return found
 
 
 class MomentForm(forms.Form):

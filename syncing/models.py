@@ -18,11 +18,11 @@ from django.db.models.functions import Now
 
 from syncing.fields import ExactJSON, SyncedBigInteger, SyncedTimestamp, timestamp_now
 from syncing.identity import DatabaseUUID7, uuid7
-from syncing.monitoring_models import SyncAlert, SyncHorizon, SyncMetric, SyncProcess, SyncTask
+from syncing.monitoring_models import SyncAlert, SyncHorizon, SyncMetric, SyncOrder, SyncProcess, SyncTask
 
 __all__ = [
     "MutationReceipt", "PersonalReading", "SyncAlert", "SyncCheckpoint", "SyncClient", "SyncConflict", "SyncEvent",
-    "SyncHorizon", "SyncMetric", "SyncProcess", "SyncTask", "SyncedModel",
+    "SyncHorizon", "SyncMetric", "SyncOrder", "SyncProcess", "SyncTask", "SyncedModel",
 ]  # fmt: skip
 
 

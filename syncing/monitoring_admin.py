@@ -1,4 +1,4 @@
-"""What is behind the dashboard, for staff to look at: alerts, server processes, maintenance, metrics, receipts."""
+"""What is behind the dashboard, for staff: alerts, processes, orders, maintenance, metrics, answered mutations."""
 
 from __future__ import annotations
 
@@ -66,6 +66,15 @@ class SyncTaskAdmin(ReadOnlyAdmin):
         """By the intervals of now; nothing for a task that there is no more."""
         standing = _standing(row)
         return standing.due_at if standing else None
+
+
+class SyncOrderAdmin(ReadOnlyAdmin):
+    """What operators ordered in the last day, for server processes to carry out."""
+
+    icon = "gavel"
+    nothing_yet = "Nobody was disconnected or told to resync lately. Both are done from the overview."
+    list_display = ("given_at", "kind", "user_id", "client_id", "tables")
+    ordering = ("-given_at",)
 
 
 class SyncMetricAdmin(ReadOnlyAdmin):

@@ -1,7 +1,8 @@
-"""The engine's tables for what is measured, wrong, done regularly and gone: processes, alerts, tasks, the horizon."""
+"""The engine's tables for what is measured, wrong, ordered, done regularly, and gone."""
 
 from __future__ import annotations
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
@@ -90,6 +91,31 @@ class SyncTask(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class SyncOrder(models.Model):
+    """What an operator ordered (see `operations`): to be carried out by every server process that has such clients.
+
+    user_id, client_id: whom it concerns; None: all. tables: public names; None: all. Kept for a day.
+    """
+
+    class Kind(models.TextChoices):
+        RESYNC = "resync", "read everything anew"
+        DISCONNECT = "disconnect", "disconnect"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    kind = models.TextField(choices=Kind.choices)
+    user_id = models.UUIDField(null=True)
+    client_id = models.UUIDField(null=True)
+    tables = ArrayField(models.TextField(), null=True)
+    given_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "sync_orders"
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()}: client {self.client_id or 'any'} of user {self.user_id or 'any'}"
 
 
 class SyncMetric(models.Model):

@@ -6,8 +6,8 @@
     disconnect(client=client)
 
 Who reads everything anew is told so by the log, if it is everyone: by a reset of the table, which also holds for those
-who are away. A single client is told by the processes (a notification, see `orders`), and is remembered in
-`sync_clients` until it comes again, if it is away.
+who are away. A single client is told by the processes, for which an order is written (see `orders`), and is remembered
+in `sync_clients` until it comes again, if it is away.
 """
 
 from __future__ import annotations
@@ -15,17 +15,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import Max, Min, Q
+from django.utils import timezone
 
 from syncing.declarations import declaration_of, declarations
-from syncing.models import SyncCheckpoint, SyncClient
+from syncing.models import SyncCheckpoint, SyncClient, SyncOrder
 
 #: To every server process; the feed listens to it.
 CHANNEL = "claudia_access"
-RESYNC, DISCONNECT = "resync", "disconnect"
+RESYNC, DISCONNECT = SyncOrder.Kind.RESYNC.value, SyncOrder.Kind.DISCONNECT.value
+#: For so long a process that did not hear of an order finds it.
+KEPT = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ def force_resync(
                     cursor.execute("SELECT syncing.log_reset(%s)", [table])
             return Resync(chosen, None)
         told = _mark(user, client)
-        _notify(RESYNC, user, client, tables=None if chosen == known else list(chosen))
+        _order(RESYNC, user, client, None if chosen == known else list(chosen))
     return Resync(chosen, told)
 
 
@@ -66,7 +70,7 @@ def disconnect(*, user: UUID | None = None, client: UUID | None = None) -> None:
     if user is None and client is None:
         raise ValueError("a user or a client must be named")
     with transaction.atomic():
-        _notify(DISCONNECT, user, client)
+        _order(DISCONNECT, user, client)
 
 
 def _mark(user: UUID | None, client: UUID | None) -> int:
@@ -79,7 +83,9 @@ def _mark(user: UUID | None, client: UUID | None) -> int:
     return SyncClient.objects.filter(wanted).update(resync_after=ends["newest"] or 0)
 
 
-def _notify(order: str, user: UUID | None, client: UUID | None, **more: object) -> None:
-    message = {"order": order, "user": user and str(user), "client": client and str(client), **more}
+def _order(kind: str, user: UUID | None, client: UUID | None, tables: list[str] | None = None) -> None:
+    """Writes it down, and tells the processes that there is one."""
+    SyncOrder.objects.filter(given_at__lt=timezone.now() - KEPT).delete()
+    order = SyncOrder.objects.create(kind=kind, user_id=user, client_id=client, tables=tables)
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, json.dumps(message)])
+        cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, json.dumps({"order": str(order.pk)})])

@@ -1,12 +1,19 @@
-"""What operators ordered (see `operations`), carried out on the connections of this process; in the event loop."""
+"""What operators ordered (see `operations`), carried out on the connections of this process; in the event loop.
+
+An order is a row. A notification only says that there is one, and whenever the feed has a new connection it is looked
+too: what was ordered while nobody listened is carried out then. Each process carries out each order once.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import psycopg
+from psycopg.rows import class_row
 
 from syncing.connections import Connection, State
 from syncing.databases import brief_connection
@@ -19,9 +26,28 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: When the database cannot be asked for orders, it is asked again after so many seconds.
+ASK_AGAIN = 1.0
+GIVEN = """
+    SELECT id, kind, user_id::text AS user, client_id::text AS client, tables,
+        extract(epoch FROM clock_timestamp() - given_at)::float8 AS age
+    FROM public.sync_orders ORDER BY given_at, id
+"""
 MARK = """
     UPDATE public.sync_clients SET resync_after = greatest(resync_after, %s) WHERE client = %s AND user_id = %s
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """As it was given. user, client, tables: None for all; age: how long ago, in seconds."""
+
+    id: UUID
+    kind: str
+    user: str | None
+    client: str | None
+    tables: list[str] | None
+    age: float
 
 
 class Orders:
@@ -29,34 +55,62 @@ class Orders:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self._carried_out: frozenset[UUID] = frozenset()
+        self._asked = False
+        self._looking = False
 
     def heard(self, message: dict[str, Any]) -> None:
-        """A notification: an order, or that it is to be asked again who may go on."""
-        if "order" in message:
-            self.carry_out(message)
-        else:
+        """A notification: there is an order, or it is to be asked again who may go on; or all of that was missed."""
+        if "order" not in message:
             self._hub.rights.changed(message)
+        if "order" in message or message.get("all"):
+            self._asked = True
+            if not self._looking:
+                self._looking = True
+                self._hub.spawn(self._look())
 
-    def carry_out(self, message: dict[str, Any]) -> None:
-        """An order as it was notified. One that names nobody, or that this version does not know, is none."""
-        order, user, client = message.get("order"), message.get("user"), message.get("client")
-        if order not in (RESYNC, DISCONNECT) or not (user or client):
-            logger.warning("an order is not understood: %.100r", order)
+    async def _look(self) -> None:
+        """Carries out what was ordered and is not carried out, until nobody asks for it any more."""
+        try:
+            while self._asked:
+                self._asked = False
+                try:
+                    given = await asyncio.to_thread(_given)
+                except psycopg.Error as error:
+                    logger.warning("orders cannot be asked for now: %s", type(error).__name__)
+                    self._asked = True
+                    await asyncio.sleep(ASK_AGAIN)
+                    continue
+                missing = [order for order in given if order.id not in self._carried_out]
+                # Those that are not there any more are too old to be given again.
+                self._carried_out = frozenset(order.id for order in given)
+                for order in missing:
+                    self.carry_out(order)
+        finally:
+            self._looking = False
+
+    def carry_out(self, order: Order) -> None:
+        """On all connections that it concerns. One that names nobody, or that this version does not know, is none."""
+        if order.kind not in (RESYNC, DISCONNECT) or not (order.user or order.client):
+            logger.warning("an order is not understood: %.100r", order.kind)
             return
         concerned = [
-            one for one in self._hub.connections if user in (None, one.user) and client in (None, str(one.client))
+            one
+            for one in self._hub.connections
+            if order.user in (None, one.user) and order.client in (None, str(one.client))
         ]
+        if order.kind == DISCONNECT:  # who came since then has been disconnected already
+            concerned = [one for one in concerned if one.age() >= order.age]
         if concerned:
-            logger.info("an operator's order: %s, %d connections", order, len(concerned))
+            logger.info("an operator's order: %s, %d connections", order.kind, len(concerned))
             # Rows that were kept for others are as suspect as those that the clients hold.
-            if order == RESYNC:
+            if order.kind == RESYNC:
                 self._hub.rounds.cache.clear()
-        tables = message.get("tables")
         for connection in concerned:
-            if order == DISCONNECT:
+            if order.kind == DISCONNECT:
                 connection.close(CloseCode.RESTART)
             else:
-                self._resync(connection, None if tables is None else frozenset(tables))
+                self._resync(connection, None if order.tables is None else frozenset(order.tables))
 
     def _resync(self, connection: Connection, tables: frozenset[str] | None) -> None:
         hub = self._hub
@@ -93,6 +147,11 @@ class Orders:
             self._resync(connection, None)
         elif not connection.closed:
             connection.close(CloseCode.RESTART)
+
+
+def _given() -> list[Order]:
+    with brief_connection() as database, database.cursor(row_factory=class_row(Order)) as cursor:
+        return cursor.execute(GIVEN).fetchall()
 
 
 def _mark(checkpoint: int, connection: Connection) -> None:

@@ -18,6 +18,7 @@ from syncing.exceptions import SyncError
 from syncing.models import SyncConflict
 from syncing.review_forms import MOST_REASON, DecisionForm
 from syncing.review_queue import MOST_COUNTED, OPEN, PAGE, Place, Queue, claim, release
+from syncing.review_references import names, offered
 from syncing.reviews import Choice, Review, decide, decide_all, record, review, reviews
 from syncing.staff import ReadOnlyAdmin, masked_columns, reads_personal, record_reading
 
@@ -53,6 +54,7 @@ class SyncConflictAdmin(ReadOnlyAdmin):
         own = [
             path("many/", wrap(self.many_view), name="syncing_syncconflict_many"),
             path("<uuid:id_>/state/", wrap(self.state_view), name="syncing_syncconflict_state"),
+            path("<uuid:id_>/references/", wrap(self.references_view), name="syncing_syncconflict_references"),
         ]
         return [*own, *super().get_urls()]
 
@@ -175,6 +177,21 @@ class SyncConflictAdmin(ReadOnlyAdmin):
         answer["Cache-Control"] = "no-store"
         return answer
 
+    def references_view(self, request: HttpRequest, id_: UUID) -> HttpResponse:
+        """Rows to choose from while one types, for a column that refers to rows."""
+        if not self.has_review_permission(request):
+            raise PermissionDenied
+        conflict = SyncConflict.objects.filter(pk=id_).first()
+        if conflict is None:
+            raise Http404("no such conflict")
+        declaration = declaration_of(conflict.table_name)
+        rows = offered(request, declaration, request.GET.get("column", ""), request.GET.get("term", ""))
+        if rows is None:
+            raise PermissionDenied
+        answer = JsonResponse({"results": rows})
+        answer["Cache-Control"] = "no-store"
+        return answer
+
     def _decide(self, request: HttpRequest, conflict: SyncConflict) -> HttpResponse:
         if not self.has_review_permission(request):
             raise PermissionDenied
@@ -223,6 +240,8 @@ class SyncConflictAdmin(ReadOnlyAdmin):
         form = form or (self._form(request, shown) if is_open else None)
         self._shown(request, [shown])
         place = queue.place_of(conflict)
+        called = names(request, shown)
+        asked = review_pages.questions(form, hidden, called) if form else review_pages.answers(shown, hidden, called)
         context = {
             "keys": CONFLICT_KEYS,
             "title": f"Conflict about {conflict.table_name}",
@@ -230,7 +249,7 @@ class SyncConflictAdmin(ReadOnlyAdmin):
             "named": named(conflict),
             "review": shown,
             "form": form,
-            "questions": review_pages.questions(form, hidden) if form else review_pages.answers(shown, hidden),
+            "questions": asked,
             "settling": review_pages.settled(shown.settling, hidden),
             "last": review_pages.last_written(shown),
             "verdict": review_pages.verdict(conflict),

@@ -150,7 +150,9 @@ def _form_field(model_field: models.Field, type_: ColumnType) -> forms.Field:
         options = [("true", "yes"), ("false", "no")]
         return forms.TypedChoiceField(choices=options, coerce=lambda text: text == "true")
     if type_ is ColumnType.UUID:
-        return forms.UUIDField()
+        refers = isinstance(model_field, models.ForeignKey)
+        # A script lets people find the row by its name.
+        return forms.UUIDField(widget=forms.TextInput({"data-reference": model_field.attname} if refers else {}))
     if type_ is ColumnType.TIMESTAMP:
         return forms.DateTimeField(help_text="In UTC, such as 2026-01-31 15:00:00")
     if type_ is ColumnType.INTERVAL:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.http import HttpRequest
@@ -16,6 +16,7 @@ from syncing.models import SyncConflict
 from syncing.presenting import HIDDEN, Shown
 from syncing.review_forms import DecisionForm
 from syncing.reviews import ROW, UNKNOWN, Asks, Choice, Disputed, Review, Settling
+from syncing.values import ColumnType
 
 #: How a page calls what is done for each choice, by what the conflict asks.
 ROW_WORDS = {
@@ -55,19 +56,31 @@ class Question:
     chosen: str = ""
 
 
-def questions(form: DecisionForm, hidden: Collection[str]) -> list[Question]:
-    """What the page asks, in order: about the row first, if it is about the row."""
+def questions(form: DecisionForm, hidden: Collection[str], names: Mapping[str, str]) -> list[Question]:
+    """What the page asks, in order: about the row first, if it is about the row. names: of rows referred to."""
     review = form.review
     asked = [] if review.asks is Asks.FIELDS else [_about_row(form)]
-    return [*asked, *(_about_column(form, one, hidden) for one in review.disputed)]
+    return [*asked, *(_about_column(form, called(one, names), hidden) for one in review.disputed)]
 
 
-def answers(review: Review, hidden: Collection[str]) -> list[Question]:
+def called(one: Disputed, names: Mapping[str, str]) -> Disputed:
+    """With the names of rows beside their ids, where it refers to rows whose names are known."""
+    if one.type is not ColumnType.UUID or not names:
+        return one
+    told = {
+        side: f"{names[value]} ({value})"
+        for side in ("base", "server", "client")
+        if isinstance(value := getattr(one, side), str) and value in names
+    }
+    return replace(one, **told)
+
+
+def answers(review: Review, hidden: Collection[str], names: Mapping[str, str]) -> list[Question]:
     """What was asked and chosen in a conflict that is decided."""
     chosen = review.conflict.choices or {}
     told = []
     for one in review.disputed:
-        base, server, client = _three(one, hidden)
+        base, server, client = _three(called(one, names), hidden)
         told.append(Question(one.column, (), (), base, server, client, chosen=chosen.get(one.column, "")))
     return told
 
@@ -165,6 +178,7 @@ def addresses(request: HttpRequest, review: Review) -> dict[str, str]:
         "history": row_address(review.declaration.table, conflict.row_id),
         "row_page": row_page(request, review.declaration, conflict.row_id) if review.remote is not None else "",
         "state": reverse("admin:syncing_syncconflict_state", args=[conflict.pk]),
+        "references": reverse("admin:syncing_syncconflict_references", args=[conflict.pk]),
     }
 
 

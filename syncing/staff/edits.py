@@ -88,7 +88,9 @@ class VersionedForm(forms.ModelForm):
         writer = Writer(None, unrestricted=True)
         row = writer.lock(declaration, self.instance.pk)
         if row is None:
-            self.add_error(None, "This row was deleted meanwhile. Copy what you typed if you want to make it anew.")
+            self.add_error(
+                None, "This row was deleted just now. Save once more, to see what becomes of what you typed."
+            )
             return
         if self.instance.sync_version != row.sync_version:
             self.instance.refresh_from_db()

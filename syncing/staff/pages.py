@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from syncing.staff.paging import CappedPaginator
+from syncing.staff.paging import MOST_FOUND, CappedPaginator
 from syncing.staff.paint import PaintedModelAdmin
 from syncing.staff.personal import MASK, personal_fields, reads_personal, record_reading
 
@@ -90,6 +90,13 @@ class StaffAdmin(PaintedModelAdmin):
             ids = [row.pk for row in changelist.result_list]
             record_reading(request, self.model._meta.db_table, "list", ids, len(ids))
         return response
+
+    def get_paginator(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Of a search that finds very much fewer rows are counted."""
+        paginator: Any = super().get_paginator(request, *args, **kwargs)
+        if request.GET.get("q"):
+            paginator.most = MOST_FOUND
+        return paginator
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
         """Never for all rows of all pages at once, which may be millions."""

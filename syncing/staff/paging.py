@@ -11,6 +11,8 @@ from django.utils.functional import cached_property
 
 #: Rows that a list lets one page through; whoever looks for others searches or filters.
 MOST_LISTED = 10_000
+#: And the rows that a search finds, each of which has to be looked at to be counted.
+MOST_FOUND = 2_000
 
 
 class CappedPaginator(Paginator):

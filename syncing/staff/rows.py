@@ -24,7 +24,8 @@ from syncing.rules import RuleBroken, translated
 from syncing.staff.deletion import what_goes
 from syncing.staff.edits import VersionedForm
 from syncing.staff.exports import Export, respond
-from syncing.staff.finding import Findable
+from syncing.staff.finding import Findable, uuid_of
+from syncing.staff.gone import show_again
 from syncing.staff.pages import StaffAdmin
 from syncing.staff.paint import TextWidget
 from syncing.staff.personal import personal_fields, reads_personal, record_reading
@@ -137,6 +138,8 @@ class TableAdmin(Findable, StaffAdmin):
 class SyncedAdmin(TableAdmin):
     """A page of a synced table."""
 
+    #: Whether a row that was deleted can be made anew of what its form had.
+    made_anew = True
     form = VersionedForm
     formfield_overrides: ClassVar[Any] = {
         models.JSONField: {"form_class": LegibleJSON},
@@ -184,12 +187,23 @@ class SyncedAdmin(TableAdmin):
         """As Django does it; what the database's rules refuse is told instead of raised."""
         if request.method != "POST":
             return super().changeform_view(request, object_id, form_url, extra_context)
+        if object_id is not None and self.is_gone(request, object_id):
+            return show_again(self, request, object_id)
         try:
             with translated():
                 return super().changeform_view(request, object_id, form_url, extra_context)
         except (RuleBroken, SyncError) as wrong:
             self.message_user(request, f"Not saved: {wrong.message}", messages.ERROR)
             return redirect(request.get_full_path())
+
+    def is_gone(self, request: HttpRequest, object_id: str) -> bool:
+        """Whether there is no such row any more. Of what is no id, or not for this user to change, Django tells."""
+        known = uuid_of(object_id) is not None and self.has_change_permission(request)
+        return known and self.get_object(request, object_id) is None
+
+    def keeps_anew(self, request: HttpRequest, fields: dict[str, list[str]]) -> bool:
+        """Whether a row of an inline is made again with a row that was gone. fields: what was sent of it."""
+        return True
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)

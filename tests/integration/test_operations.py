@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -12,12 +13,13 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.models import Max
 from django.test import Client
+from django.utils import timezone
 
 from syncing import maintenance, operations
 from syncing.declarations import declarations
 from syncing.exceptions import UnknownTable
 from syncing.maintenance import Busy
-from syncing.models import SyncCheckpoint, SyncClient, SyncEvent, SyncTask
+from syncing.models import SyncCheckpoint, SyncClient, SyncEvent, SyncOrder, SyncTask
 from tests.connections import listening
 from tests.factories import UserFactory
 from tests.staff import member, signed_in
@@ -177,16 +179,28 @@ def test_all_processes_are_told_of_one_client_and_it_is_remembered(resets: Reset
         done = operations.force_resync(client=mine.client, tables=["messages"])
         operations.disconnect(user=user.pk, client=mine.client)
         told = ear.hear(2)
-    assert told == [
-        {"order": "resync", "user": None, "client": str(mine.client), "tables": ["messages"]},
-        {"order": "disconnect", "user": str(user.pk), "client": str(mine.client)},
+    orders = SyncOrder.objects.order_by("id")
+    assert [(one.kind, one.user_id, one.client_id, one.tables) for one in orders] == [
+        ("resync", None, mine.client, ["messages"]),
+        ("disconnect", user.pk, mine.client, None),
     ]
+    assert told == [{"order": str(one.pk)} for one in orders]
     assert (done.clients, done.tables) == (1, ("messages",))
     mine.refresh_from_db()
     other.refresh_from_db()
     newest = SyncCheckpoint.objects.aggregate(newest=Max("id"))["newest"] or 0
     assert (mine.resync_after, other.resync_after) == (newest, None)
     assert resets() == []
+
+
+@pytest.mark.django_db
+def test_orders_are_kept_for_a_day() -> None:
+    client = uuid4()
+    for age in (timedelta(hours=23), timedelta(hours=25)):
+        SyncOrder.objects.create(kind="disconnect", client_id=client, given_at=timezone.now() - age)
+    operations.disconnect(client=client)
+    ages = [timezone.now() - one.given_at for one in SyncOrder.objects.order_by("given_at")]
+    assert [age // timedelta(hours=1) for age in ages] == [23, 0]
 
 
 @pytest.mark.django_db

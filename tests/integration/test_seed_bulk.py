@@ -9,14 +9,20 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import override_settings
 
+from claudia.bulk_statements import INSERTS, UNTOLD
 from conversations.models import Message, Session
 from conversations.services import add_message
 from memory.models import Memory
 from projects.models import Collaborator, Project
+from syncing.models import SyncConflict
+from syncing.reviews import review
 from tests.capture import newest_event, read_log
 
 pytestmark = pytest.mark.django_db
-ROWS = {"users": 20, "projects": 30, "agents": 10, "sessions": 15, "messages": 700, "memory": 40}
+SYNCED = {
+    "users": 20, "projects": 30, "agents": 10, "sessions": 15, "messages": 700, "memory": 40, "sync_conflicts": 30,
+}  # fmt: skip
+ROWS = {**SYNCED, **dict.fromkeys(UNTOLD, 25)}
 STORED_AND_DERIVED = """
     SELECT count(*) FROM messages m JOIN sessions s ON s.id = m.session_id WHERE m.scope <> s.scope
     UNION ALL SELECT count(*) FROM sessions WHERE scope <> 'u:' || user_id
@@ -60,12 +66,27 @@ def test_capture_goes_on_afterwards_and_browsers_read_the_tables_anew() -> None:
         call_command("seed_bulk", **ROWS, stdout=StringIO())
     assert asked(STATES) == before
     events = read_log(since)
-    assert {event.op for event in events} == {"R"}
-    assert {event.table_name for event in events} == {*ROWS, "collaborators"}
+    assert {event.op for event in events if event.origin != "seed_bulk"} == {"R"}
+    assert {event.table_name for event in events if event.op == "R"} == {*SYNCED, "collaborators"}
     message = add_message(Session.objects.latest("last_sequence"), "user", "hello")
     message.refresh_from_db()
     assert message.sequence_number == Session.objects.get(pk=message.session_id).total_messages
     assert [event.op for event in read_log(since) if event.table_name == "messages"][-1] == "I"
+
+
+def test_every_table_that_grows_can_be_filled(seeded: str) -> None:
+    assert set(ROWS) == set(INSERTS)
+    for table, rows in ROWS.items():
+        assert f"{table}: {rows} rows in" in seeded
+        [(count,)] = asked(f"SELECT count(*) FROM public.{table}")
+        assert int(str(count)) >= rows, table
+
+
+def test_a_conflict_that_was_made_up_can_be_decided(seeded: str) -> None:
+    waiting = SyncConflict.objects.filter(status=SyncConflict.Status.OPEN)
+    assert waiting.count() == 15
+    shown = review(waiting[0])
+    assert [one.column for one in shown.disputed] == ["summary"]
 
 
 def test_it_says_what_it_cannot_do() -> None:

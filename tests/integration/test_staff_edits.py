@@ -172,13 +172,6 @@ def test_rights_that_moved_on_are_not_overwritten(staff: Client) -> None:
     assert person.name == "New"
 
 
-def test_a_row_that_was_deleted_meanwhile_is_not_made_anew(staff: Client, memory: Memory) -> None:
-    form = filled(staff, page(memory), summary="Likes cocoa.")
-    memory.delete()
-    assert staff.post(page(memory), form).status_code == 302
-    assert not Memory.objects.exists()
-
-
 @pytest.mark.parametrize("factory", [MemoryFactory, MessageFactory, ProjectFactory, SessionFactory, UserFactory])
 def test_a_form_that_is_sent_back_untouched_changes_nothing(staff: Client, factory: Any) -> None:
     row = factory()

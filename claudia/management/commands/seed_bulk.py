@@ -10,7 +10,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from claudia.bulk import INSERTS, fill
+from claudia.bulk import fill
+from claudia.bulk_statements import INSERTS
 
 MOST = 20_000_000
 
@@ -23,7 +24,8 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         for table in INSERTS:
-            parser.add_argument(f"--{table}", type=int, default=0, metavar="ROWS", help=f"rows of {table} to add")
+            option = f"--{table.replace('_', '-')}"
+            parser.add_argument(option, type=int, default=0, metavar="ROWS", help=f"rows of {table} to add")
 
     def handle(self, **options: Any) -> None:
         if not settings.DEBUG:

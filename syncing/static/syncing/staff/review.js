@@ -2,6 +2,7 @@
 /** The page of one conflict: everything by keyboard, one more Enter before anything is written, and the row watched. */
 
 import { reviewing, whereabouts } from "./keys.js";
+import { enhance } from "./references.js";
 import { replaceKeeping } from "./typed.js";
 
 /** Milliseconds between two looks at the row; none while nobody looks at the page. */
@@ -144,7 +145,16 @@ async function showAnew() {
   const fresh = /** @type {HTMLFormElement | null} */ (page.getElementById("review"));
   const [old, anew] = [document.getElementById("dispute"), page.getElementById("dispute")];
   if (!fresh || !old || !anew) return;
+  const box = document.activeElement instanceof HTMLInputElement ? document.activeElement : null;
+  const half = box?.dataset.of ? { of: box.dataset.of, text: box.value } : null;
   replaceKeeping(old, document.adoptNode(anew));
+  enhance(anew, form.dataset.references ?? "");
+  if (half) {
+    // The list that was open is gone; what was typed to find a row is not.
+    const again = /** @type {HTMLInputElement | null} */ (anew.querySelector(`[data-of="${CSS.escape(half.of)}"]`));
+    again?.focus();
+    if (again) again.value = half.text;
+  }
   const about = page.getElementById("about");
   if (about) document.getElementById("about")?.replaceWith(document.adoptNode(about));
   form.dataset.look = fresh.dataset.look;
@@ -176,4 +186,7 @@ async function watch() {
   if (going) setTimeout(watch, LOOK_EVERY);
 }
 
-if (form) setTimeout(watch, LOOK_EVERY);
+if (form) {
+  enhance(form, form.dataset.references ?? "");
+  setTimeout(watch, LOOK_EVERY);
+}

@@ -1,0 +1,92 @@
+"""Every page of the admin on sheets to look at, light and dark, narrow and wide:
+
+    python -m tests.acceptance.contact_sheets FOLDER
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+from playwright.sync_api import sync_playwright
+
+from claudia.postgres import EmbeddedPostgres
+from tests.acceptance.admin_pages import found, furnish, sign_in
+from tests.acceptance.browser import CHROMIUM
+from tests.acceptance.server import ROOT
+from tests.acceptance.site import Site, drop_database, make_database
+
+WIDTHS = {390: 1000, 1440: 1000}
+#: Pixels of the width of a picture on a sheet; pictures of a row, and rows of a sheet.
+SMALL = {390: 300, 1440: 620}
+ACROSS = {390: 6, 1440: 3}
+DOWN = {390: 2, 1440: 3}
+
+
+def main(folder: Path) -> None:
+    """Takes them all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    postgres = EmbeddedPostgres(ROOT / ".local" / "postgres-test", for_tests=True)
+    server_url = os.environ.get("TEST_DATABASE_URL") or postgres.start()
+    name, url = make_database(server_url)
+    with tempfile.TemporaryDirectory() as local:
+        site = Site(url, Path(local))
+        try:
+            server = site.serve(SYNC_METRICS_SECONDS="2")
+            site.connect()
+            server.manage("seed_demo")
+            furnish(site)
+            with sync_playwright() as playwright:
+                browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+                pages: list[tuple[str, str]] = []
+                for theme in ("light", "dark"):
+                    for width, height in WIDTHS.items():
+                        size = {"width": width, "height": height}
+                        page = browser.new_context(viewport=size, color_scheme=theme).new_page()
+                        sign_in(page, server.origin)
+                        pages = pages or list(found(page, server.origin, site))
+                        pictures = []
+                        for title, path in pages:
+                            page.goto(server.origin + path)
+                            page.wait_for_load_state("networkidle") if title != "overview" else None
+                            shot = folder / "shot.png"
+                            page.screenshot(path=str(shot), animations="disabled", full_page=True)
+                            with Image.open(shot) as picture:
+                                pictures.append((title, small(picture.convert("RGB"), width)))
+                        sheets(folder, f"{theme}-{width}", pictures, width)
+                browser.close()
+        finally:
+            site.close()
+            drop_database(server_url, name)
+            if "TEST_DATABASE_URL" not in os.environ:
+                postgres.stop()
+
+
+def small(picture: Image.Image, width: int) -> Image.Image:
+    """The beginning of a page, as it is on a sheet."""
+    beginning = picture.crop((0, 0, picture.width, min(picture.height, WIDTHS[width] * 2)))
+    return beginning.resize((SMALL[width], beginning.height * SMALL[width] // beginning.width))
+
+
+def sheets(folder: Path, name: str, pictures: list[tuple[str, Image.Image]], width: int) -> None:
+    """As many as it takes."""
+    across, down = ACROSS[width], DOWN[width]
+    cell = SMALL[width] * WIDTHS[width] * 2 // width + 20
+    for at in range(0, len(pictures), across * down):
+        some = pictures[at : at + across * down]
+        tall = max(picture.height for _, picture in some) + 20
+        tall = min(cell, tall)
+        sheet = Image.new("RGB", (across * (SMALL[width] + 8), down * (tall + 8)), "#888888")
+        draw = ImageDraw.Draw(sheet)
+        for number, (title, picture) in enumerate(some):
+            x, y = number % across * (SMALL[width] + 8), number // across * (tall + 8)
+            draw.text((x + 4, y + 3), title, fill="#ffffff")
+            sheet.paste(picture.crop((0, 0, picture.width, tall - 20)), (x, y + 20))
+        sheet.save(folder / f"{name}-{at // (across * down) + 1:02}.png")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
