@@ -6,6 +6,6 @@ CREATE = "CREATE INDEX django_admin_log_object ON public.django_admin_log (objec
 
 
 class Migration(migrations.Migration):
-    dependencies = [("claudia", "0004_orders"), ("admin", "0003_logentry_add_action_flag_choices")]
+    dependencies = [("claudia", "0005_orders"), ("admin", "0003_logentry_add_action_flag_choices")]
 
     operations = [migrations.RunSQL(CREATE, "DROP INDEX public.django_admin_log_object")]
