@@ -14,6 +14,7 @@ from twisted.internet import reactor  # noqa: E402
 
 from claudia.authentication import Authentication  # noqa: E402
 from claudia.requests import with_request_ids  # noqa: E402
+from claudia.serving import raise_file_limit  # noqa: E402
 from syncing.hub import start_with, stop_with  # noqa: E402
 from syncing.poolers import NotDirect, check_addresses  # noqa: E402
 from syncing.routing import api_routes, sync_routes  # noqa: E402
@@ -24,6 +25,7 @@ try:
 except NotDirect as problem:
     sys.exit(f"claudia: {problem}")  # a server that tells nobody anything is worse than none
 
+raise_file_limit()
 use_push_protocol()
 start_with(reactor)
 stop_with(reactor)
