@@ -30,6 +30,7 @@ PROGRAMS = {
     "compression": 30,
     "memory": 60,
     "mutations": 90,
+    "processes": 240,
     "recording": 15,
     "quiet": 400,
 }

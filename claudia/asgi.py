@@ -18,6 +18,7 @@ from twisted.internet import reactor
 
 from claudia.authentication import Authentication
 from claudia.requests import with_request_ids
+from claudia.serving import raise_file_limit
 from syncing.hub import start_with
 from syncing.poolers import NotDirect, check_addresses
 from syncing.routing import api_routes, sync_routes
@@ -30,6 +31,8 @@ try:
     check_database()
 except (NotDirect, CannotStart) as problem:
     sys.exit(f"claudia: {problem}")  # a server that tells nobody anything is worse than none
+
+raise_file_limit()
 use_push_protocol()
 start_with(reactor)
 stopping.install(reactor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import resource
 import signal
 import socket
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 BACKLOG = 4096  # a herd that comes back after a restart must not be turned away; the usual 50 would
+MOST_FILES = 1_048_576  # what Linux gives a process at most by default
 TAKEN = "Port {port} is taken: stop what listens on it, or choose another one, as in PORT={other}."
 
 
@@ -57,6 +59,17 @@ def serve(host: str, port: int, on_ready: Callable[[], None]) -> None:
     server.run()
     if not server.listening_addresses:
         raise CannotListen(TAKEN.format(port=port, other=port + 1))
+
+
+def raise_file_limit() -> None:
+    """As many open files as this process may have: each client takes one, and the usual limit is 1,024.
+
+    The lower one is for programs that cannot count further (select); what we run on uses epoll.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def end_on_sigterm() -> None:

@@ -16,9 +16,9 @@ from psycopg.rows import dict_row
 from claudia.postgres import cluster as launcher
 from tests.acceptance.server import ROOT, free_port
 from tests.nemesis.cluster import PASSWORD, PATIENCE, Cluster, new_folder
+from tests.nemesis.programs import program
 
 DOCUMENTED = ROOT / "docs" / "pgbouncer.ini"
-PROGRAM = shutil.which("pgbouncer", path=os.environ["PATH"] + ":/usr/sbin") or "pgbouncer"
 
 
 @dataclass
@@ -34,6 +34,7 @@ class Bouncer:
     port: int = field(default_factory=free_port)
 
     def __enter__(self) -> Bouncer:
+        program("pgbouncer")
         self.folder = new_folder()
         account = self.cluster._place.account
         (self.folder / "userlist.txt").write_text(f'"{launcher.USER}" "{PASSWORD}"\n')
@@ -52,7 +53,7 @@ class Bouncer:
         """Returns when it lets somebody in."""
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [PROGRAM, str(self.folder / "pgbouncer.ini")], stdout=log, stderr=log,
+                [program("pgbouncer"), str(self.folder / "pgbouncer.ini")], stdout=log, stderr=log,
                 **self.cluster._place.account.process_options,
             )  # fmt: skip
         deadline = time.monotonic() + PATIENCE

@@ -24,9 +24,9 @@ from claudia.postgres.place import Place, prepare
 from tests.acceptance.server import ROOT, free_port
 from tests.acceptance.site import ServerProcess
 from tests.nemesis.cluster import new_folder
+from tests.nemesis.programs import program
 
 DOCUMENTED = ROOT / "docs" / "nginx" / "claudia.conf"
-PROGRAM = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin") or "nginx"
 PATIENCE = 30.0
 #: What a server's environment says behind a proxy, as in production.
 PRODUCTION = {
@@ -47,6 +47,7 @@ class Front:
     plain_port: int = field(default_factory=free_port)
 
     def __enter__(self) -> Front:
+        program("nginx")
         self.folder = new_folder()
         self._place: Place = prepare(self.folder, ROOT)
         self.tls = self._certify()
@@ -123,7 +124,7 @@ class Front:
 
     @property
     def _command(self) -> list[str]:
-        return [PROGRAM, "-p", str(self.folder), "-c", str(self.folder / "nginx.conf"), "-e", "error.log"]
+        return [program("nginx"), "-p", str(self.folder), "-c", str(self.folder / "nginx.conf"), "-e", "error.log"]
 
     def _listens(self) -> bool:
         with socket.socket() as probe:

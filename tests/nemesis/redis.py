@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from tests.acceptance.server import free_port
 from tests.nemesis.cluster import new_folder
+from tests.nemesis.programs import program
 
 PATIENCE = 30.0
 
@@ -22,6 +23,7 @@ class Redis:
     process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Redis:
+        program("redis-server")
         self.folder = new_folder()
         return self
 
@@ -36,7 +38,17 @@ class Redis:
 
     def start(self) -> Redis:
         """Returns when it answers."""
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self.folder]
+        command = [
+            program("redis-server"),
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+            self.folder,
+        ]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + PATIENCE

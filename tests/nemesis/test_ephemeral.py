@@ -15,7 +15,7 @@ from tests.acceptance.people import Cast, client, sentinel
 from tests.acceptance.site import Person, ServerProcess, Site
 from tests.nemesis.redis import Redis
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ from tests.nemesis.campaign import Campaign, told
 from tests.nemesis.cluster import Cluster
 from tests.nemesis.faults import KillServer, LoseConnections
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import { describe } from "./state.js";
 import { Observable } from "./observable.js";
 import { definitionKey } from "./protocol.js";
 import { uuid4 } from "./identity.js";
+import { canSay } from "./talk.js";
 import { Writer } from "./writer.js";
 
 /**
@@ -97,6 +98,8 @@ export class SyncClient {
   #wires = new Map();
   #count = 0;
   #unlisten;
+  /** Who listens, by scope. @type {Map<string, Set<(said: import("./protocol.js").Said) => void>>} */
+  #hearers = new Map();
   #writer;
   /** Whether and why not the rows are live. @type {Observable<import("./model.js").Status>} */
   status;
@@ -115,6 +118,7 @@ export class SyncClient {
       expected: user ?? null,
       world: { WebSocket: globalThis.WebSocket, clock: globalThis, now: Date.now, ...world, random },
       changed: (change) => this.#changed(change),
+      said: (said) => this.#said(said),
       report: onproblem ?? (() => {}),
     });
     this.status = new Observable(describe(this.#engine.state));
@@ -202,6 +206,49 @@ export class SyncClient {
    */
   resolve(conflict, strategy, values) {
     return this.#writer.resolve(conflict, strategy, values);
+  }
+
+  /**
+   * Tell other clients that read the scope and listen just now. Nobody keeps it, and it may be lost.
+   * @param {string} scope `p:` and a project's id, or `u:` and one's own @param {string} topic @param {unknown} [data] at most 4 KB as JSON
+   * @returns {boolean} whether it was sent
+   */
+  say(scope, topic, data) {
+    if (!canSay(this.#engine.state, scope)) return false;
+    this.#engine.dispatch({ type: "say", scope, topic, data });
+    return true;
+  }
+
+  /**
+   * Be told what other clients say in a scope.
+   * @param {string} scope @param {(said: import("./protocol.js").Said) => void} listener
+   * @returns {() => void} to listen no longer
+   */
+  hear(scope, listener) {
+    const hearers = this.#hearers.get(scope) ?? new Set();
+    hearers.add(listener);
+    this.#hearers.set(scope, hearers);
+    if (hearers.size === 1) this.#listen();
+    return () => {
+      if (!hearers.delete(listener) || hearers.size > 0) return;
+      this.#hearers.delete(scope);
+      this.#listen();
+    };
+  }
+
+  #listen() {
+    this.#engine.dispatch({ type: "hear", scopes: [...this.#hearers.keys()] });
+  }
+
+  /** @param {import("./protocol.js").Said} said */
+  #said(said) {
+    for (const listener of this.#hearers.get(said.scope) ?? []) {
+      try {
+        listener(said);
+      } catch (error) {
+        (globalThis.reportError ?? console.error)(error);
+      }
+    }
   }
 
   /** Present another token, before the present one expires or after it did. @param {string} token */

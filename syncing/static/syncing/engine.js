@@ -36,6 +36,7 @@ import { StepError, Store } from "./store.js";
  * @property {string | null} expected
  * @property {World} world
  * @property {(change: Change) => void} changed called when all that an event did is done
+ * @property {(said: import("./protocol.js").Said) => void} said what another client said
  * @property {(problem: Problem) => void} report
  */
 
@@ -208,6 +209,8 @@ export class Engine {
         return void this.#compare(effect);
       case "verdict":
         return this.#settle(effect);
+      case "said":
+        return this.#setup.said(effect.frame);
       case "report":
         return this.#setup.report(effect.error);
     }

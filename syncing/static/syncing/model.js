@@ -67,6 +67,8 @@ import { LIMITS } from "./protocol.js";
  * @property {import("./protocol.js").Limits} limits of the server
  * @property {string[]} features that it offers beyond what all do
  * @property {Record<string, {handle: string, cursor: string | null}>} checks asked for and not ended; where the rows were noted
+ * @property {string[]} hears scopes to which somebody here listens
+ * @property {boolean} hearing the server was told so on this connection
  * @property {import("./protocol.js").ChangesFrame[]} step frames of the unfinished step
  * @property {boolean} virgin nothing was subscribed on this connection yet
  * @property {number} attempts connections in a row that did not last
@@ -93,6 +95,7 @@ import { LIMITS } from "./protocol.js";
  *   | {type: "note", check: string, handle: string, scopes: string[]}
  *   | {type: "compare", check: string, types: Record<string, string>, scopes: string[], sums: import("./protocol.js").Sum[]}
  *   | {type: "verdict", check: string, verdict?: Verdict, error?: {code: string, message: string}}
+ *   | {type: "said", frame: import("./protocol.js").Said}
  *   | {type: "report", error: {code: string, message: string, ref?: string, write?: Write}}} Effect
  * `note`: keep the rows of a shape aside, by scope. `compare`: make their sums and dispatch `compared`.
  * `keep`: store writes, and remove some by id. `soon`: dispatch `flush` when the present task is done. `timer` with two times: any moment between them.
@@ -121,6 +124,8 @@ export const initial = ({ client, token = null, expected = null }) => ({
   limits: LIMITS,
   features: [],
   checks: {},
+  hears: [],
+  hearing: false,
   step: [],
   virgin: true,
   attempts: 0,

@@ -27,6 +27,7 @@ export class FrameError extends Error {}
  * @typedef {{id: string, row: string, base: number | null,
  *            resolve: {strategy: Strategy, values?: Record<string, any>} | null}} Resolution of the conflict `row`
  * @typedef {{scope: string, rows: number, versions: string, values: string}} Sum
+ * @typedef {{scope: string, topic: string, user: string, name: string, client: string, data?: any}} Said
  * @typedef {{code: string, message: string, fields?: Record<string, string[]>}} Problem
  * @typedef {{id: string, status: "applied" | "merged" | "conflict" | "rejected", version?: number, row?: Record<string, any>,
  *            conflict?: string, replayed?: boolean, error?: Problem}} Result
@@ -118,6 +119,12 @@ export const ack = (cursor) => ({ type: "ack", cursor });
 /** @param {string} id @param {string} shape its handle */
 export const checksum = (id, shape) => ({ type: "checksum", id, shape });
 
+/** @param {string[]} scopes */
+export const hear = (scopes) => ({ type: "hear", scopes });
+
+/** @param {string} scope @param {string} topic @param {unknown} [data] */
+export const say = (scope, topic, data) => ({ type: "say", scope, topic, ...(data !== undefined && { data }) });
+
 /** @param {number} nonce */
 export const ping = (nonce) => ({ type: "ping", nonce });
 
@@ -130,6 +137,7 @@ const REQUIRED = /** @type {Record<string, Record<string, string>>} */ ({
   result: { id: "string", status: "string" },
   checking: { id: "string", shape: "string", cursor: "string" },
   checksums: { id: "string", shape: "string", cursor: "string", sums: "array" },
+  said: { scope: "string", topic: "string", user: "string", client: "string" },
   error: { code: "string", message: "string" },
   pong: {},
 });

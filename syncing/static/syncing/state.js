@@ -8,6 +8,7 @@ import * as checks from "./checks.js";
 import * as frames from "./protocol.js";
 import * as queue from "./queue.js";
 import { changes, snapshot } from "./steps.js";
+import * as talk from "./talk.js";
 import { add, answered, flush, refused, remove, retry } from "./subscriptions.js";
 import { dropIfUnused, mapValues, newShape } from "./model.js";
 
@@ -60,6 +61,8 @@ const EVENTS = {
     const [next, effects, differs] = checks.compared(state, event);
     return differs && isConnected(next) ? then([next, effects], meetAnew) : [next, effects];
   },
+  hear: talk.hear,
+  say: talk.say,
   flush: (state) => then(flush(state), queue.flush),
   token: (state, { token }) => {
     const next = { ...state, token };
@@ -128,11 +131,13 @@ function receive(state, frame) {
     case "snapshot":
       return snapshot(state, frame);
     case "changes":
-      return changes(state, frame);
+      return then(changes(state, frame), (next) => talk.stepped(next, frame));
     case "result":
       return queue.answered(state, frame);
     case "checking":
       return checks.checking(state, frame);
+    case "said":
+      return talk.said(state, frame);
     case "checksums":
       return checks.checksums(state, frame);
     case "error":
@@ -202,6 +207,7 @@ function disconnect(state) {
   let next = {
     ...queue.unsent(state),
     step: [],
+    hearing: false,
     acking: false,
     shapes: mapValues(state.shapes, (shape) => ({ ...shape, flow: "detached", staged: [], done: -1 })),
     subscriptions: mapValues(state.subscriptions, (each) =>
