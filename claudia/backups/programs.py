@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -103,7 +104,9 @@ class Running:
             return False
         if self.process.returncode != 0:
             self._reader.join(5)
-            reason = " ".join(self._complaints) or f"it ended with {self.process.returncode} and said nothing"
+            code = self.process.returncode
+            end = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+            reason = " ".join(self._complaints) or f"it {end} and said nothing"
             raise BackupProblem(f"{self.name} failed: {reason}")
         return True
 

@@ -22,7 +22,7 @@ from claudia.backups.programs import program
 from tests.acceptance.server import ROOT, environment
 from tests.acceptance.site import drop_database, make_database
 
-PATIENCE = 60.0
+PATIENCE = 250.0
 #: Of another time than the rest after a restore.
 OF_THE_MOMENT = {"sync_checkpoints", "sync_cluster", "sync_processes", "sync_alerts"}
 DIGEST = "SELECT count(*), md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) FROM {} AS t"
@@ -134,8 +134,8 @@ class Vault:
 
     def remove(self) -> None:
         """Its databases, and its gates."""
-        for gate in self.gates:
-            gate.remove()
+        while self.gates:
+            self.gates.pop().remove()
         for name in self.databases():
             drop_database(self.server_url, name)
 
