@@ -70,13 +70,13 @@ async def test_what_a_client_had_not_sent_is_written_once_and_over_nobody(vault:
     server = await asyncio.to_thread(site.serve)
     cast = Cast.enter(site)
     person = cast.alice
-    row = site.memory("key", user_id=person.id, content='"as it was"')
+    row = site.memory("key", user_id=person.id, content='{"n": 0}')
     async with client(server, person) as one:
         await one.subscribe(**EVERYTHING)
         known = insert("messages", session_id=cast.session, role="user", content="before the backup")
         assert (await answer(one, known))["status"] == "applied"
         path = await asyncio.to_thread(vault.backup)
-        site.update("memory", row, content='"of the time that is lost"')
+        site.update("memory", row, content='{"n": 1}')
         lost = site.sql("SELECT sync_version FROM memory WHERE id = %s", row)[0][0]
         site.db.close()
         await run(vault, "restore", path, "--force", "--drop-old")
@@ -90,13 +90,13 @@ async def test_what_a_client_had_not_sent_is_written_once_and_over_nobody(vault:
             assert (await answer(same, known))["replayed"] is True
             fresh = insert("messages", session_id=cast.session, role="user", content="never sent before")
             assert (await answer(same, fresh))["status"] == "applied"
-            edit = update("memory", row, lost, strategy="manual", content="mine")
+            edit = update("memory", row, lost, strategy="manual", content={"n": 9})
             assert (await answer(same, edit))["status"] == "conflict"
-            site.update("memory", row, content='"of the new history"')
+            site.update("memory", row, content='{"n": 2}')
             assert site.sql("SELECT sync_version > %s FROM memory WHERE id = %s", lost, row) == [(True,)]
-            edit = update("memory", row, lost, strategy="manual", content="mine again")
+            edit = update("memory", row, lost, strategy="manual", content={"n": 8})
             assert (await answer(same, edit))["status"] == "conflict"
-        assert site.sql("SELECT content FROM memory WHERE id = %s", row) == [("of the new history",)]
+        assert site.sql("SELECT content FROM memory WHERE id = %s", row) == [({"n": 2},)]
         contents = site.sql("SELECT content FROM messages WHERE session_id = %s", cast.session)
         assert sorted(contents) == [("before the backup",), ("never sent before",)]
         await agrees(site, again)

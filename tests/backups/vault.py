@@ -177,7 +177,7 @@ def gated(vault: Vault, name: str, *, after: bool = False) -> Gate:
     for tool in ("pg_dump", "pg_restore"):
         real = shlex.quote(str(program(tool, major, "tests").path))
         work = f'{real} "$@" || exit $?\n{wait}' if after else f'{wait}exec {real} "$@"\n'
-        long = '[ "$1" = --format ] || [ "$1" = --exit-on-error ]' if tool == name else "false"
+        long = '[ "$1" = --format ] || [ "$1" = --verbose ]' if tool == name else "false"
         (bin_ / tool).write_text(f'#!/bin/sh\nif ! {{ {long}; }}; then exec {real} "$@"; fi\n{work}')
         (bin_ / tool).chmod(0o755)
     vault.variables["POSTGRES_BIN"] = str(bin_)
