@@ -19,6 +19,8 @@ from claudia.backups.scratch import clear, scratch
 from claudia.backups.servers import Server
 from claudia.backups.taking import digest
 
+#: What `pg_restore` sets from version 17 on, whether the server knows it or not.
+UNKNOWN = 'unrecognized configuration parameter "transaction_timeout"'
 #: Differences that are told one by one.
 MOST_TOLD = 8
 
@@ -83,9 +85,11 @@ def _fill(
     jobs: int,
     reached: Any,
 ) -> None:
+    # To an older server it says what that does not know, and would end there. What comes of it is compared in any case.
+    bears = UNKNOWN if keeper.info.server_version < 170_000 <= pg_restore.version else None
     command: list[str | Path] = [
-        pg_restore.path, "--exit-on-error", "--verbose", "--no-owner", "--no-privileges", "--jobs", str(jobs),
-        *server.program_arguments(name), backup.dump,
+        pg_restore.path, "--verbose", *(() if bears else ("--exit-on-error",)), "--no-owner", "--no-privileges",
+        "--jobs", str(jobs), *server.program_arguments(name), backup.dump,
     ]  # fmt: skip
     whole = max(1, backup.manifest.database_bytes)
     looks = 0
@@ -97,7 +101,7 @@ def _fill(
             (size,) = keeper.execute("SELECT pg_database_size(%s::text)", [name]).fetchone() or (0,)
             reached(size / whole, f"{size / 1e6:,.0f} MB")
 
-    with running(command, server.program_environment()) as restore:
+    with running(command, server.program_environment(), bears=bears) as restore:
         restore.wait(look)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from claudia.backups.manifest import DUMP, FILE, Backup, Manifest
 from claudia.backups.problem import BackupProblem
 from claudia.postgres.locks import FileLock
+from claudia.postgres.problem import PostgresProblem
 
 DRAFT = re.compile(r"\.claudia-draft-[0-9a-f]{12}")
 #: Held while drafts come and go, never for long.
@@ -69,7 +70,12 @@ def _prepare(folder: Path) -> None:
 @contextmanager
 def _gate(folder: Path) -> Iterator[None]:
     lock = FileLock(folder / GATE)
-    lock.acquire()
+    try:
+        lock.acquire()
+    except PostgresProblem:
+        raise BackupProblem(
+            f"{lock.path} belongs to another user: take backups as that user, or into a folder of your own with --to."
+        ) from None
     try:
         yield
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -74,9 +75,12 @@ def _look(path: Path) -> Program | None:
 
 
 class Running:
-    """A program at work. What it says is read all the time: with nobody to hear it, it would end."""
+    """A program at work. What it says is read all the time: with nobody to hear it, it would end.
 
-    def __init__(self, command: Sequence[str | Path], env: Mapping[str, str]) -> None:
+    bears: a complaint that does not count, if there is no other one.
+    """
+
+    def __init__(self, command: Sequence[str | Path], env: Mapping[str, str], bears: str | None = None) -> None:
         self.name = Path(command[0]).name
         # A session of its own: Ctrl-C is ours to hear, and then we end it.
         self.process = subprocess.Popen(
@@ -84,6 +88,8 @@ class Running:
             errors="replace", start_new_session=True,
         )  # fmt: skip
         self._complaints: deque[str] = deque(maxlen=KEPT)
+        self._bears = bears
+        self._borne = self._errors = 0
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -94,6 +100,10 @@ class Running:
             # Of what it is doing it speaks in lines that begin with its name; so does a complaint, and says so.
             if line.startswith(f"{self.name}:"):
                 wanted = re.match(rf"{self.name}: (error|fatal|detail|hint|warning):", line) is not None
+                self._errors += line.startswith((f"{self.name}: error:", f"{self.name}: fatal:"))
+                if self._bears and self._bears in line:
+                    self._borne += 1
+                    wanted = False
             if wanted:
                 self._complaints.append(line.removeprefix(f"{self.name}: ").strip())
 
@@ -103,7 +113,11 @@ class Running:
             return False
         if self.process.returncode != 0:
             self._reader.join(5)
-            reason = " ".join(self._complaints) or f"it ended with {self.process.returncode} and said nothing"
+            if self.process.returncode == 1 and 0 < self._errors == self._borne:
+                return True
+            code = self.process.returncode
+            end = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+            reason = " ".join(self._complaints) or f"it {end} and said nothing"
             raise BackupProblem(f"{self.name} failed: {reason}")
         return True
 
@@ -128,9 +142,9 @@ class Running:
 
 
 @contextmanager
-def running(command: Sequence[str | Path], env: Mapping[str, str]) -> Iterator[Running]:
-    """A program that is ended when the context is left, whatever for."""
-    one = Running(command, env)
+def running(command: Sequence[str | Path], env: Mapping[str, str], *, bears: str | None = None) -> Iterator[Running]:
+    """A program that is ended when the context is left, whatever for. bears: see Running."""
+    one = Running(command, env, bears)
     try:
         yield one
     finally:

@@ -61,8 +61,8 @@ def scratch(server: Server, keeper: psycopg.Connection[Any], encoding: str) -> I
     name = f"{server.name.encode()[: LONGEST - 26].decode(errors='ignore')}_claudia_scratch_{key}"
     _lock(keeper, key)
     try:
-        _create(server, keeper, name, encoding)
         try:
+            _create(server, keeper, name, encoding)
             yield name
         finally:
             with suppress(psycopg.OperationalError):  # without its connection the next run has to do it

@@ -22,7 +22,7 @@ from claudia.backups.programs import program
 from tests.acceptance.server import ROOT, environment
 from tests.acceptance.site import drop_database, make_database
 
-PATIENCE = 60.0
+PATIENCE = 250.0
 #: Of another time than the rest after a restore.
 OF_THE_MOMENT = {"sync_checkpoints", "sync_cluster", "sync_processes", "sync_alerts"}
 DIGEST = "SELECT count(*), md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) FROM {} AS t"
@@ -134,8 +134,8 @@ class Vault:
 
     def remove(self) -> None:
         """Its databases, and its gates."""
-        for gate in self.gates:
-            gate.remove()
+        while self.gates:
+            self.gates.pop().remove()
         for name in self.databases():
             drop_database(self.server_url, name)
 
@@ -177,7 +177,7 @@ def gated(vault: Vault, name: str, *, after: bool = False) -> Gate:
     for tool in ("pg_dump", "pg_restore"):
         real = shlex.quote(str(program(tool, major, "tests").path))
         work = f'{real} "$@" || exit $?\n{wait}' if after else f'{wait}exec {real} "$@"\n'
-        long = '[ "$1" = --format ] || [ "$1" = --exit-on-error ]' if tool == name else "false"
+        long = '[ "$1" = --format ] || [ "$1" = --verbose ]' if tool == name else "false"
         (bin_ / tool).write_text(f'#!/bin/sh\nif ! {{ {long}; }}; then exec {real} "$@"; fi\n{work}')
         (bin_ / tool).chmod(0o755)
     vault.variables["POSTGRES_BIN"] = str(bin_)

@@ -27,7 +27,7 @@ STILL_LONGER = {
     "tests/integration/test_filters_agree.py": 420,
 }
 #: What documents name although a clone does not hold it.
-MADE = (".venv", ".local", ".env")
+MADE = (".venv", ".local", ".env", "manifest.json")
 CODED_SUFFIXES = (".py", ".js", ".json", ".md", ".toml", ".txt", ".sql", ".svg", ".example", ".css", ".html")
 #: Pure modules, and so those of which the contract "pure" must speak.
 PURE = {
