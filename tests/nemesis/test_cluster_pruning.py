@@ -157,9 +157,10 @@ def test_asked_to_stop_it_stops_and_says_so_and_the_next_one_goes_on(
     with holding(own_site, leaf):
         pruning = Pruning(server)
         pruning.until(lambda: waits(own_site), "it waits for the leaf")
-        beside = server.manage("prune_sync")
-        assert beside == "Another prune_sync is at it; nothing was done.\n"
-        code, said = pruning.end(signal.SIGINT)
+        pruning.process.send_signal(signal.SIGSTOP)
+        assert server.manage("prune_sync") == "Another prune_sync is at it; nothing was done.\n"
+        pruning.process.send_signal(signal.SIGINT)
+        code, said = pruning.end(signal.SIGCONT)
     assert code == 0
     assert "It was asked to stop; what was done stays done." in said
     assert "Traceback" not in said
@@ -171,10 +172,11 @@ def test_where_nothing_can_be_written_nothing_goes(
     server: ServerProcess, own_site: Site, message: str, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    before = own_site.sql("SELECT count(*) FROM sync_events")
+    leaf = leaf_of(own_site, message)
+    before = own_site.sql(f"SELECT count(*) FROM {leaf}")
     pruning = Pruning(server, "--archive", str(tmp_path / "file"))
     said, _ = pruning.process.communicate(timeout=PATIENCE)
     assert pruning.process.returncode == 1
     assert said.strip().startswith(f"CommandError: {tmp_path}/file is not a folder")
     assert "Nothing was deleted that is not archived." in said
-    assert own_site.sql("SELECT count(*) FROM sync_events") == before
+    assert own_site.sql(f"SELECT count(*) FROM {leaf}") == before
