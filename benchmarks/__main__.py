@@ -30,6 +30,7 @@ PROGRAMS = {
     "memory": 60,
     "mutations": 90,
     "recording": 15,
+    "pruning": 240,
     "quiet": 400,
 }
 #: It only waits, and so does it beside the others.

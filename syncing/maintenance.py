@@ -25,7 +25,7 @@ TASKS = {
     "sweep_conflicts": "Close conflicts that are settled, or that the deletion of their row made moot.",
     "expire_memories": "Delete memories whose time is over.",
     "prune_metrics": "Roll up metrics by the hour, and delete those that are older than they are kept.",
-    "prune_sync": "Delete the part of the log that no client needs any more.",
+    "prune_sync": "Delete the part of the log that no client needs any more, and what else is kept only for a while.",
     "maintain": "Do everything that is due.",
 }
 #: Seconds that a task may take, and that it gets to stop after that.

@@ -20,6 +20,7 @@ from tests.acceptance.server import ROOT, environment
 from tests.acceptance.site import ServerProcess, Site
 from tests.ring import days_pass
 
+pytestmark = pytest.mark.timeout(400)
 PATIENCE = 60.0
 #: Events of a day that was busy, of rows that nobody else knows.
 BUSY = """
