@@ -41,7 +41,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--archive", type=Path, metavar="DIR", default=settings.SYNC_ARCHIVE_DIR or None,
             help="instead of SYNC_ARCHIVE_DIR: first write the log, conflicts and what staff did to compressed files in"
-            " this folder, readable by their owner only: they hold what people wrote. `sync_history --archive` reads them",
+            " this folder, readable by their owner only: they hold what people wrote. sync_history reads them",
         )  # fmt: skip
         parser.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
 
