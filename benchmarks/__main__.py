@@ -32,6 +32,7 @@ PROGRAMS = {
     "mutations": 90,
     "processes": 240,
     "recording": 15,
+    "pruning": 240,
     "quiet": 400,
 }
 #: It only waits, and so does it beside the others.

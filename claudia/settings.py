@@ -208,6 +208,7 @@ SYNC_WRITERS = env.integer("SYNC_WRITERS", 4, low=1, high=64)  # threads that ap
 SYNC_MUTATIONS_PER_FRAME = env.integer("SYNC_MUTATIONS_PER_FRAME", 100, low=1, high=10_000)
 SYNC_MUTATIONS_PER_SECOND = env.number("SYNC_MUTATIONS_PER_SECOND", 50, low=0.1, high=100_000)  # of one client
 SYNC_RECEIPT_DAYS = env.number("SYNC_RECEIPT_DAYS", 30, low=0.01, high=3650)  # older mutations are expired
+SYNC_ARCHIVE_DIR = env.text("SYNC_ARCHIVE_DIR")  # where prune_sync keeps what it takes away; empty: nowhere
 SYNC_CLIENT_DAYS = env.integer("SYNC_CLIENT_DAYS", 90, low=15, high=3650)  # for which an absent client is remembered
 SYNC_CONFLICT_DAYS = env.integer("SYNC_CONFLICT_DAYS", 90, low=1, high=3650)  # for which a decided conflict is kept
 AUDIT_RETENTION_DAYS = env.integer("AUDIT_RETENTION_DAYS", 730, low=30, high=36_500)  # what staff did, and read

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from heapq import heappop, heappush
 from itertools import groupby
@@ -78,7 +78,7 @@ class Chronicle:
         if since is None or reset:
             return self.past.known_since
         for file in sorted(self._files, key=lambda file: file.label.day, reverse=True):
-            if since - datetime.fromisoformat(file.label.until) < timedelta(days=1):
+            if since.date() - date.fromisoformat(file.label.day) <= timedelta(days=1):
                 since = min(since, datetime.fromisoformat(file.label.since))
         return since
 

@@ -88,7 +88,7 @@ def _rated(issues: Iterable[Issue]) -> PartHealth:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """From where on something is an issue; see `ALERT_…` in the settings."""
+    """From where on something is an issue; see `ALERT_…` and SYNC_RETENTION_DAYS in the settings."""
 
     latency_ms: float
     lag_seconds: float
@@ -97,6 +97,7 @@ class Thresholds:
     transaction_seconds: float
     disk_free_percent: float
     connections_percent: float
+    retention_days: float
 
 
 def duration(seconds: float) -> str:

@@ -36,6 +36,10 @@ How = Literal["done", "failed", "interrupted"]
 
 maintain("sweep_conflicts", "Close conflicts that are settled, or that the deletion of their row made moot.")
 maintain("prune_metrics", "Roll up metrics by the hour, and delete those that are older than they are kept.")
+maintain(
+    "prune_sync",
+    "Delete the part of the log that no client needs any more, and what else is kept only for a while.",
+)
 
 #: What staff may start besides: all of them, as far as they are due.
 ALL = "maintain"

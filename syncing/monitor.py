@@ -45,6 +45,10 @@ Database = psycopg.Connection[Any]
 #: A process that is so young may still be finding its place in the log.
 STARTING = timedelta(seconds=10)
 LAST_SYNC = "SELECT max(created_at) FROM (SELECT created_at FROM public.sync_checkpoints ORDER BY id DESC LIMIT 1) AS c"
+HORIZON = "SELECT created_at FROM public.sync_checkpoints ORDER BY id LIMIT 1"
+LOG_BYTES = """
+    SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent = 'public.sync_events'::regclass
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class Status:
     taken. pending_events: committed, and in no checkpoint yet. conflicts: open. latency: from the write to the socket,
     over the last minute and all processes; None where nothing was delivered. bandwidth: bytes per second sent to all
     clients, and changes_per_second by table, over the last minute. lag_seconds: of the client that is furthest behind.
+    horizon: from when on who was away is told what changed. log_bytes: what the log takes up on disk.
     """
 
     checked_at: datetime
@@ -70,6 +75,8 @@ class Status:
     clients_behind: int = 0
     lag_seconds: float = 0.0
     processes: tuple[Process, ...] = ()
+    horizon: datetime | None = None
+    log_bytes: int = 0
 
     @property
     def latency_ms(self) -> float | None:
@@ -87,6 +94,7 @@ def thresholds() -> Thresholds:
         transaction_seconds=settings.ALERT_TRANSACTION_SECONDS,
         disk_free_percent=settings.ALERT_DISK_FREE_PERCENT,
         connections_percent=settings.ALERT_CONNECTIONS_PERCENT,
+        retention_days=settings.SYNC_RETENTION_DAYS,
     )
 
 
@@ -151,6 +159,8 @@ def _known(database: Database) -> dict[str, Any]:
         "clients_behind": sum(figures.get("behind", 0) for figures in told),
         "lag_seconds": max((figures.get("lag_seconds", 0.0) for figures in told), default=0.0),
         "processes": tuple(processes),
+        "horizon": next(iter(obstacles.row(database, HORIZON)), None),
+        "log_bytes": int(obstacles.row(database, LOG_BYTES)[0]),
     }
 
 

@@ -78,6 +78,13 @@ CONNECTIONS = """
 AGE = "SELECT age(datfrozenxid)::float8 FROM pg_database WHERE datname = current_database()"
 BETWEEN = log.BETWEEN.format(columns="e.id", start=log.START, end="pg_current_snapshot()")
 PENDING = f"SELECT count(*) FROM ({BETWEEN} LIMIT {MOST_PENDING}) AS e WHERE true"
+#: Days since the second of all checkpoints: as soon as it is old enough, the first one should be gone.
+UNPRUNED = """
+    SELECT extract(epoch FROM clock_timestamp() - created_at)::float8 / 86400
+    FROM public.sync_checkpoints ORDER BY id OFFSET 1 LIMIT 1
+"""
+#: Days for which pruning may be late.
+LATE = 2.0
 DIFFERED = "SELECT message FROM public.sync_alerts WHERE code = 'canary_differed'"
 OPEN_CONFLICTS = "SELECT count(*) FROM public.sync_conflicts WHERE status = 'open'"
 
@@ -210,6 +217,18 @@ def backlog(database: Database, thresholds: Thresholds) -> Iterator[Issue]:
         )  # fmt: skip
 
 
+def unpruned(database: Database, thresholds: Thresholds) -> Iterator[Issue]:
+    """The log grows by each day on which it is not pruned."""
+    days = next(iter(row(database, UNPRUNED)), 0.0)
+    if (load := days / (thresholds.retention_days + LATE)) >= RELIEF:
+        yield Issue(
+            "unpruned", "database", "warning",
+            f"The log was not pruned for {days - thresholds.retention_days:.0f} days: it only grows.",
+            "Run manage.py prune_sync, every day; it says what is in its way.",
+            load=load,
+        )  # fmt: skip
+
+
 def differences(database: Database, _: Thresholds) -> Iterator[Issue]:
     """What a canary found and none has found gone since; see `canaries`."""
     for (message,) in rows(database, DIFFERED):
@@ -226,8 +245,8 @@ def differed(message: str) -> Issue:
 
 
 CHECKS: tuple[Check, ...] = (
-    writable, old_transaction, frozen_reader, missing_partition, uncaptured, exhausted, backlog, differences,
-    neglected,
+    writable, old_transaction, frozen_reader, missing_partition, uncaptured, exhausted, backlog, unpruned,
+    differences, neglected,
 )  # fmt: skip
 
 

@@ -42,6 +42,8 @@ def status_report(status: Status) -> dict[str, Any]:
         "clients": status.clients,
         "clients_behind": status.clients_behind,
         "lag_seconds": status.lag_seconds,
+        "horizon": status.horizon.isoformat() if status.horizon else None,
+        "log_bytes": status.log_bytes,
         "processes": [_process(process) for process in status.processes],
         "health": health_report(status.health),
     }  # fmt: skip

@@ -108,6 +108,8 @@ class Screen:
         waiting = Text.assemble(("last sync ", "dim"), age(status.last_sync, status.checked_at))
         grid.add_row("pending", f"{status.pending_events:,}", waiting)
         grid.add_row("conflicts", f"{status.conflicts:,}", Text("open" if status.conflicts else "", style="dim"))
+        reach = Text.assemble(("catch up from ", "dim"), age(status.horizon, status.checked_at))
+        grid.add_row("log", size(status.log_bytes), reach)
         return grid
 
     def _tables(self, width: int) -> RenderableType:
@@ -232,10 +234,13 @@ def size(number: float) -> str:
 
 
 def age(moment: datetime | None, now: datetime) -> str:
-    """just now, 12 s ago, 3 min ago; never."""
+    """just now, 12 s ago, 3 min ago, 50 h ago, 7 days ago; never."""
     if moment is None:
         return "never"
     seconds = max(0.0, (now - moment.astimezone(UTC)).total_seconds())
     if seconds < 2:
         return "just now"
-    return f"{seconds:.0f} s ago" if seconds < 120 else f"{seconds / 60:,.0f} min ago"
+    for longest, unit, each in ((120, "s", 1), (7_200, "min", 60), (4 * 86_400, "h", 3_600)):
+        if seconds < longest:
+            return f"{seconds / each:.0f} {unit} ago"
+    return f"{seconds / 86_400:,.0f} days ago"

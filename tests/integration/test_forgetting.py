@@ -1,4 +1,4 @@
-"""`prune_sync` and all that is not the log: receipts without a mutation ever being applied twice, clients, conflicts."""
+"""`prune_sync` and all that is not the log: receipts, while no mutation is ever applied twice; clients, conflicts."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_who_claims_a_receipt_by_the_former_horizon_is_waited_for(
 def test_a_replay_whose_receipt_goes_in_the_same_moment_is_expired(
     alice: Device, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was found, and is gone before it is counted; and it was in the way of a new one, and is gone when looked up."""
+    """It was found, and is gone before it is counted."""
     old = answered(alice, MONTH, settings)
     settings.SYNC_RECEIPT_DAYS = 60
     known = receipts._known

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from io import StringIO
 from typing import Any
 
 import psycopg
 import pytest
+from django.core.management import call_command
 
 from syncing import obstacles
 from syncing.alerts import Alert
@@ -19,11 +21,12 @@ from syncing.issues import Health, Issue, Thresholds
 from syncing.signals import alert_cleared, alert_raised, canary_agreed, canary_differed
 from syncing.upgrades import known_migrations, missing_migrations, unapplied
 from tests.feeds import add, connected, following
+from tests.ring import Ring
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LIMITS = Thresholds(
     latency_ms=1000, lag_seconds=10, pending_events=1000, conflicts=100, transaction_seconds=3600,
-    disk_free_percent=0.1, connections_percent=100,
+    disk_free_percent=0.1, connections_percent=100, retention_days=7,
 )  # fmt: skip
 
 
@@ -215,3 +218,21 @@ def test_what_a_canary_found_is_an_alert_until_a_canary_agrees(caplog: pytest.Lo
         alert_raised.disconnect(on_raised)
         alert_cleared.disconnect(on_cleared)
     assert "an-id" not in caplog.text
+
+
+def test_a_log_that_nobody_prunes_is_told_and_one_that_is_quiet_is_not() -> None:
+    ring = Ring()
+    try:
+        ring.checkpoint()
+        ring.passes(20)
+        assert "unpruned" not in found(), "the newest checkpoint may be as old as it likes"
+        ring.checkpoint()
+        ring.passes(8)
+        assert "unpruned" not in found()
+        ring.passes(5)
+        issue = found()["unpruned"]
+        assert "not pruned for 6 days" in issue.message
+        call_command("prune_sync", stdout=StringIO())
+        assert "unpruned" not in found()
+    finally:
+        ring.close()

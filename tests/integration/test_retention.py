@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import override_settings
 
 import syncing
@@ -34,6 +37,7 @@ STRAY = """
     INSERT INTO sync_events (slot, table_name, op)
     VALUES ((floor(extract(epoch FROM clock_timestamp()) / 86400)::bigint - %s) %% 16, 'users', 'R')
 """
+ROOT = Path(__file__).resolve().parent.parent.parent
 WAITS = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = %s AND relation = %s::regclass"
 
 
@@ -380,3 +384,18 @@ def test_it_stops_between_two_attempts_when_asked_to_and_goes_on_the_next_time(r
     assert len(ring.checkpoints()) == 2, "what was done before stays done"
     run_prune_log(timedelta(days=7))
     assert not ring.events()
+
+
+def test_the_folder_for_archives_may_be_a_setting(ring: Ring, old_leaf: str, tmp_path: Path) -> None:
+    with override_settings(SYNC_ARCHIVE_DIR=str(tmp_path)):
+        said = prune_sync()
+        assert not ring.events()
+        (file,) = tmp_path.iterdir()
+        assert f"kept in {file.name}" in "".join(said)
+
+
+def test_every_table_is_in_the_document_with_what_bounds_it() -> None:
+    told = (ROOT / "docs" / "retention.md").read_text()
+    tables = [name for name in connection.introspection.table_names() if not re.fullmatch(r"sync_events_\d+", name)]
+    assert len(tables) > 20
+    assert not [name for name in tables if f"`{name}`" not in told], "nothing may grow for ever"

@@ -8,13 +8,17 @@ from syncing import log
 from tests.acceptance.people import EVERYTHING, Cast, client
 from tests.acceptance.site import ServerProcess, Site
 from tests.nemesis.agreement import agrees, back, resumed
-from tests.nemesis.disasters import prune
 from tests.replica import Replica, number
 
+OLDEST = "SELECT id FROM sync_checkpoints ORDER BY id LIMIT 1"
 
-def prune_all(site: Site, before: int) -> None:
-    """Nothing of the log is left, and no checkpoint before this one."""
-    assert prune(site.database_url, before), "there was nothing to prune"
+
+def prune(server: ServerProcess, site: Site, before: int) -> None:
+    """`prune_sync`, at a time at which no cursor from before this checkpoint is promised anything any more."""
+    site.sql("UPDATE sync_checkpoints SET created_at = created_at - interval '30 days' WHERE id <= %s", before)
+    said = server.manage("prune_sync")
+    assert "the log of " in said, "there was nothing to prune"
+    assert "stay" not in said
     assert site.sql("SELECT count(*) FROM sync_events") == [(0,)]
 
 
@@ -48,7 +52,7 @@ async def test_who_was_away_when_the_log_was_pruned_is_staged_anew(own_site: Sit
         await here.subscribe(**EVERYTHING)
         await agrees(own_site, here)
         [[newest]] = own_site.sql("SELECT max(id) FROM sync_checkpoints")
-        prune_all(own_site, newest)
+        prune(server, own_site, newest)
         assert number(away.cursor or "") < newest
         async with back(server, cast.vera, away) as again:
             assert not await resumed(again)
@@ -65,8 +69,8 @@ async def test_who_is_at_the_oldest_checkpoint_that_is_kept_goes_on(own_site: Si
     server, cast = own_site.serve(), Cast.enter(own_site)
     await leave(server, own_site, cast)
     _, current = await go_on(server, own_site, cast)
-    prune_all(own_site, number(current.cursor or ""))
-    [[oldest]] = own_site.sql("SELECT min(id) FROM sync_checkpoints")
+    prune(server, own_site, number(current.cursor or ""))
+    [[oldest]] = own_site.sql(OLDEST)
     assert oldest == number(current.cursor or "")
     own_site.message(cast.session, "after")
     async with back(server, cast.bob, current) as again:

@@ -14,7 +14,7 @@ from syncing.issues import RELIEF, Health, Issue, Thresholds
 
 WARNING = Issue("slow", "sync", "warning", "It is slow.", "Make it fast.")
 CRITICAL = Issue("gone", "database", "critical", "It is gone.", "Bring it back.")
-LIMITS = Thresholds(1000, 10, 1000, 100, 60, 10, 90)
+LIMITS = Thresholds(1000, 10, 1000, 100, 60, 10, 90, 7)
 
 
 def test_nothing_wrong_is_healthy() -> None:

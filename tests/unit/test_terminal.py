@@ -29,7 +29,7 @@ ISSUE = Issue(
 )  # fmt: skip
 BUSY = Status(
     NOW, Health.of([ISSUE]), True, NOW - timedelta(seconds=1), 3, 2, Latency(100, 2.1, 5.5, 1234.0), 1_234_567.0,
-    {"messages": 120.5, "sessions": 3.25}, 24, 1, 17.0, (PROCESS, SILENT),
+    {"messages": 120.5, "sessions": 3.25}, 24, 1, 17.0, (PROCESS, SILENT), NOW - timedelta(days=7), 1_234_567_890,
 )  # fmt: skip
 NOTHING = Status(NOW, Health.of([]))
 
@@ -55,7 +55,7 @@ def test_eighty_columns_show_everything_within_24_lines() -> None:
     for told in (
         "online", "warning 90/100", "12:00:00", "2.1 ms", "5.5 ms", "1.2 s", "123.8/s", "1.2 MB/s", "24",
         "one for 17 s", "4711", "4.2 ms", "4712", "silent", "messages", "120.50", "Let it end", "Ctrl-C",
-        "A transaction of nightly import", "UPDATE sessions",
+        "A transaction of nightly import", "UPDATE sessions", "1.2 GB", "catch up from 7 days ago",
     ):  # fmt: skip
         assert told in screen, told
 

@@ -39,9 +39,9 @@ class Command(BaseCommand):
             help="keep more of the log than SYNC_RETENTION_DAYS, up to 14d: 10d, 200h",
         )  # fmt: skip
         parser.add_argument(
-            "--archive", type=Path, metavar="DIR",
-            help="first write the log, conflicts and what staff did to compressed files in this folder, readable by"
-            " their owner only: they hold what people wrote. `sync_history --archive` reads them",
+            "--archive", type=Path, metavar="DIR", default=settings.SYNC_ARCHIVE_DIR or None,
+            help="instead of SYNC_ARCHIVE_DIR: first write the log, conflicts and what staff did to compressed files in"
+            " this folder, readable by their owner only: they hold what people wrote. sync_history reads them",
         )  # fmt: skip
         parser.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
 
@@ -49,7 +49,7 @@ class Command(BaseCommand):
         kept = self._kept(options["older_than"])
         dry_run: bool = options["dry_run"]
         try:
-            folder = None if options["archive"] is None or dry_run else open_folder(options["archive"].absolute())
+            folder = None if options["archive"] is None or dry_run else open_folder(Path(options["archive"]).absolute())
             with interruption() as asked_to_stop, alone() as database, self._progress() as told:
                 order = Order(folder, dry_run, asked_to_stop, told)
                 self._tell(chain(prune_log(database, kept, order), forget(database, order)), dry_run)

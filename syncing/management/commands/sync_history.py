@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 
@@ -50,13 +51,17 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("table", metavar="TABLE", help=f"one of {', '.join(sorted(declarations()))}")
         parser.add_argument("id", type=row_id, metavar="ID", help="the row's id")
-        parser.add_argument("--archive", type=Path, metavar="DIR", help="also read what prune_sync archived there")
+        parser.add_argument(
+            "--archive", type=Path, metavar="DIR", default=settings.SYNC_ARCHIVE_DIR or None,
+            help="also read what prune_sync archived there; instead of SYNC_ARCHIVE_DIR",
+        )  # fmt: skip
         parser.add_argument("--at", type=moment, metavar="TIME", help="show the row as it was at this time (UTC)")
         parser.add_argument("--json", action="store_true", help="an object a line: of each entry, or the row with --at")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            chronicle = Chronicle(history(options["table"], options["id"]), options["archive"])
+            folder = options["archive"] and Path(options["archive"])
+            chronicle = Chronicle(history(options["table"], options["id"]), folder)
             if options["at"]:
                 self._row(chronicle, options["at"], options["json"])
             else:
