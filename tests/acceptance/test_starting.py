@@ -70,22 +70,18 @@ async def test_a_database_that_is_newer_and_has_all_is_served_from_with_a_warnin
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "back", "words"),
     [
-        ("ALTER TABLE agents DROP COLUMN total_runs CASCADE", "agents has no total_runs"),
-        ("ALTER TABLE projects ALTER total_sessions TYPE bigint", "projects has total_sessions as int8"),
+        ("RENAME total_runs TO runs", "RENAME runs TO total_runs", "agents has no total_runs"),
+        ("ALTER total_runs TYPE bigint", "ALTER total_runs TYPE integer", "agents has total_runs as int8"),
     ],
 )
-def test_a_database_that_is_too_new_is_refused(
-    change: str, words: str, place: Site, tmp_path: Path, server_url: str
-) -> None:
-    name, url = make_database(server_url, place.database)
+def test_a_database_that_is_too_new_is_refused(change: str, back: str, words: str, place: Site, tmp_path: Path) -> None:
+    place.sql(f"ALTER TABLE agents {change}")
     try:
-        with psycopg.connect(url, autocommit=True) as database:
-            database.execute(change)
-        said = DaphneProcess(url, tmp_path).refusal()
+        said = DaphneProcess(place.database_url, tmp_path).refusal()
     finally:
-        drop_database(server_url, name)
+        place.sql(f"ALTER TABLE agents {back}")
     wrong = f"claudia: A newer version has migrated the database: {words}."
     assert said.splitlines()[-1] == f"{wrong} Start the newer version in the place of this one."
 
