@@ -6,13 +6,16 @@ E002 a declared column that may hold what the wire cannot spell
 E003 a trigger that fires before the log is written, or after the row is stamped
 E010 a PostgreSQL that is too old
 E011 an address for the feed that leads through a pooler, or to another database
+E012 partitions of the log, or functions that write it, that are not there
 W001 triggers in the database that are not those of the declarations
 W002 migrations that wait until no process of a former version runs
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pgtrigger
@@ -21,12 +24,13 @@ from django.db import connections, models
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.migration import Migration
 
-from syncing import fields
+from syncing import fields, monitor, obstacles
 from syncing.declarations import Declaration, declarations
 from syncing.poolers import NotDirect, check_addresses
 from syncing.triggers import DefinerTrigger
 
 OLDEST_POSTGRES = 15
+SQL = Path(__file__).parent / "sql"
 
 #: Fields that hold infinity, NaN, or numbers that a browser rounds, and what to use instead. Subclasses are fine.
 UNSPEAKABLE: dict[type[models.Field], type[models.Field]] = {
@@ -96,8 +100,8 @@ def check_trigger_order(declaration: Declaration) -> Iterator[CheckMessage]:
 
 @register(Tags.database)
 def check_databases(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """E010, E011, W001 and W002, for the databases that are asked about."""
-    checks = (check_version, check_address, check_waiting, check_triggers)
+    """E010 to E012, W001 and W002, for the databases that are asked about."""
+    checks = (check_version, check_address, check_waiting, check_triggers, check_engine)
     return [message for alias in databases or () for check in checks for message in check(alias)]
 
 
@@ -139,10 +143,13 @@ def pending(alias: str) -> list[Migration]:
 
 
 INSTALLED = """
-    SELECT t.tgname, c.relname, t.tgenabled::text, obj_description(t.oid, 'pg_trigger')
-    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+    SELECT t.tgname, c.relname, t.tgenabled::text, obj_description(t.oid, 'pg_trigger'), p.prosrc, p.prosecdef,
+        coalesce(p.proconfig, '{}')
+    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
     WHERE c.relnamespace = 'public'::regnamespace AND t.tgname LIKE 'pgtrigger\\_%%' AND t.tgparentid = 0
 """
+#: Of what installs a trigger: how its function is created, and its body.
+FUNCTION = r"FUNCTION (?:public\.)?{name}\(\)(.*?)AS \$(\w*)\$(.*?)\$\2\$"
 
 
 def check_triggers(alias: str) -> Iterator[CheckMessage]:
@@ -152,22 +159,63 @@ def check_triggers(alias: str) -> Iterator[CheckMessage]:
     wanted = {trigger.get_pgid(model): (model, trigger) for model, trigger in pgtrigger.registered()}
     with connections[alias].cursor() as cursor:
         cursor.execute(INSTALLED, [])
-        found = {name: (table, enabled, comment) for name, table, enabled, comment in cursor.fetchall()}
+        found = {name: (table, *rest) for name, table, *rest in cursor.fetchall()}
     problems = [
         *(f"{wanted[name][0]._meta.db_table} lacks {wanted[name][1].name}" for name in wanted.keys() - found.keys()),
         *(f"{found[name][0]} has {name}, which nothing declares" for name in found.keys() - wanted.keys()),
     ]
     for name in wanted.keys() & found.keys():
         model, trigger = wanted[name]
-        table, enabled, comment = found[name]
-        if comment != trigger.compile(model).hash:
+        table, enabled, comment, *function = found[name]
+        compiled = trigger.compile(model)
+        if comment != compiled.hash:
             problems.append(f"{trigger.name} of {table} is another one")
         elif enabled != ("A" if isinstance(trigger, DefinerTrigger) else "O"):
             problems.append(f"{trigger.name} of {table} is switched off for some or all writers")
+        elif tuple(function) != declared_function(name, compiled.install_sql, function):
+            problems.append(f"the function of {trigger.name} of {table} is another one")
     if problems:
         yield Warning(
             f"The triggers of the database {alias} are not those of the declarations: {'; '.join(sorted(problems))}.",
             hint="Run manage.py makemigrations and migrate; manage.py pgtrigger install puts back what was changed"
             " by hand.",
             id="syncing.W001",
+        )
+
+
+def declared_function(name: str, install: str, found: Sequence[Any]) -> tuple[Any, ...]:
+    """Body, rights and settings that a trigger's function has by its declaration; as found, where they amount to it."""
+    source, _, settings = found
+    created = re.search(FUNCTION.format(name=name), install, re.DOTALL)
+    if created is None:
+        raise ValueError(f"{name} is not created as pgtrigger's template does it")
+    head, _, body = created.groups()
+    pinned = {setting.lower() for setting in re.findall(r"SET (\w+) =", head)}
+    return (
+        source if source.split() == body.split() else body,
+        "SECURITY DEFINER" in head,
+        settings if {setting.split("=")[0].lower() for setting in settings} == pinned else sorted(pinned),
+    )
+
+
+FUNCTIONS = "SELECT proname FROM pg_proc WHERE pronamespace = 'syncing'::regnamespace"
+CREATED = re.compile(r"CREATE (?:OR REPLACE )?FUNCTION syncing\.(\w+)\(")
+
+
+def check_engine(alias: str) -> Iterator[CheckMessage]:
+    """What all synced tables share; only where all migrations are applied."""
+    if pending(alias):
+        return
+    with connections[alias].cursor() as cursor:
+        cursor.execute(FUNCTIONS)
+        found = {name for (name,) in cursor.fetchall()}
+        missing = [issue.message for issue in obstacles.missing_partition(cursor.connection, monitor.thresholds())]
+    wanted = {name for file in SQL.glob("*.sql") for name in CREATED.findall(file.read_text())}
+    if lacks := sorted(wanted - found):
+        missing.append(f"The schema syncing has no {' and no '.join(lacks)}.")
+    if missing:
+        yield Error(
+            f"The database {alias} lacks parts of the log: {' '.join(missing)}",
+            hint="Take them from syncing/sql, or restore the database.",
+            id="syncing.E012",
         )

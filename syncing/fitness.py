@@ -105,8 +105,8 @@ def _look() -> Issue | None:
 
 def unfit(database: psycopg.Connection[Any]) -> Iterator[Issue]:
     """Why no process of this code can serve from this database: it is not migrated, or it was migrated too far."""
-    yield from missing_migrations(database)
-    yield from outdated(database)
+    missing = list(missing_migrations(database))
+    yield from missing or outdated(database)
 
 
 def outdated(database: psycopg.Connection[Any]) -> Iterator[Issue]:

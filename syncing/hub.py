@@ -100,14 +100,16 @@ class Hub:
     async def stop(self) -> None:
         """Closes every connection and follows no longer."""
         self.close_all()
-        await self._keep_house("clients could not be noted", self.clients.flush())
-        await self.pulse.stop()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self.rounds.close()
-        self.intake.close()
+        try:
+            await self._keep_house("clients could not be noted", self.clients.flush())
+            await self.pulse.stop()
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:  # also where the database hangs: nobody waits for their threads
+            self.rounds.close()
+            self.intake.close()
         await asyncio.to_thread(self.past.close)
 
     def spawn(self, work: Any) -> asyncio.Task[Any]:

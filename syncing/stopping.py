@@ -47,10 +47,11 @@ from syncing.transport import PushProtocol, close_all, frames_wait
 logger = logging.getLogger(__name__)
 
 #: Seconds from the first signal (and STOP_WAIT_SECONDS): for answers; until the process ends by itself, or is ended.
-ANSWERED_WITHIN = 6.0
+ANSWERED_WITHIN = 5.0
 ENDED_WITHIN = 9.5
-#: Seconds for each of: statements that were cancelled to end; noting clients and the like; the last metrics.
+#: Seconds for statements that were cancelled to end; and for each of: noting clients, metrics, closing the pool.
 CANCELLED_WITHIN = 1.0
+NOTED_WITHIN = 1.0
 #: Between two looks whether all is answered.
 LOOK = 0.02
 #: Paths that are answered to the end: whoever asks there wants to know how the process is.
@@ -186,16 +187,19 @@ class Stopping:
     async def _tidy(self, closed: Awaitable[None]) -> None:
         await closed
         if hub := hub_if_running():
-            await self._within(1.0, "what the hub keeps could not be written", hub.stop())
-        await self._within(1.0, "the last metrics could not be written", asyncio.to_thread(recorder.stop, 1.0))
+            await self._note("what the hub keeps could not be written", hub.stop())
+        await self._note("the last metrics could not be written", asyncio.to_thread(recorder.stop, NOTED_WITHIN))
         close_pool = getattr(connections[DEFAULT_DB_ALIAS], "close_pool", None)
         if close_pool is not None:
-            await self._within(1.0, "the pool could not be closed", asyncio.to_thread(close_pool))
+            await self._note("the pool could not be closed", asyncio.to_thread(close_pool))
+        for connection in in_use():  # a database that hangs
+            cut(connection)
         logger.info("the server has stopped", extra={"seconds": round(time.monotonic() - self._began, 3)})
 
-    async def _within(self, seconds: float, failure: str, work: Awaitable[Any]) -> None:
+    async def _note(self, failure: str, work: Awaitable[Any]) -> None:
+        left = ENDED_WITHIN - 0.5 - (time.monotonic() - self._began)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(max(0.1, min(NOTED_WITHIN, left))):
                 await work
         except Exception as error:
             logger.warning("%s: %s", failure, type(error).__name__)

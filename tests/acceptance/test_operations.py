@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 
 from tests.acceptance.measured import counted, eventually, total
 from tests.acceptance.monitored import found_in, monitored, shows, statuses
-from tests.acceptance.people import Cast, client
+from tests.acceptance.people import Cast, client, sentinel
 from tests.acceptance.site import Site
 from tests.acceptance.staffer import Staffer, member
 
 RESTART = 1012
+FOLLOWED = {"messages", "sessions", "users"}
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +99,50 @@ async def test_who_is_away_reads_anew_when_they_come_again_and_only_then(
         async with client(server, cast.vera, replica=one.replica, installation=one.installation) as back:
             again += [answer["resumed"] for answer in await back.resume(messages="messages")]
     assert again == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("options", "who", "tables"),
+    [
+        (["--client", "{phone}"], {"phone"}, FOLLOWED),
+        (["--client", "{phone}", "--table", "sessions"], {"phone"}, {"sessions"}),
+        (["--user", "{alice}"], {"phone", "laptop"}, FOLLOWED),
+        (["--user", "{alice}", "--client", "{laptop}"], {"laptop"}, FOLLOWED),
+        (["--user", "{bob}", "--client", "{laptop}"], set(), set()),
+        (["--user", "{bob}", "--table", "messages", "--table", "sessions"], {"bob"}, {"messages", "sessions"}),
+        (["--table", "messages"], {"phone", "laptop", "bob"}, {"messages"}),
+        ([], {"phone", "laptop", "bob"}, FOLLOWED),
+    ],
+    ids=lambda value: " ".join(value) or "everyone" if isinstance(value, list) else "",
+)
+async def test_force_resync_reaches_whom_its_options_name_and_nobody_else(
+    options: list[str], who: set[str], tables: set[str], place: Site, cast: Cast
+) -> None:
+    first, second = place.servers
+    async with (
+        client(first, cast.alice) as phone,
+        client(second, cast.alice) as laptop,
+        client(second, cast.bob) as bob,
+    ):
+        everyone = {"phone": phone, "laptop": laptop, "bob": bob}
+        for one in everyone.values():
+            await one.subscribe(**{table: table for table in FOLLOWED})
+        named = {"phone": phone.installation, "laptop": laptop.installation}
+        named |= {"alice": cast.alice.email, "bob": cast.bob.email}
+        at = {name: len(one.frames) for name, one in everyone.items()}
+
+        def anew(name: str) -> set[str]:
+            """The tables of which a client was sent rows since."""
+            shapes = {frame["shape"] for frame in everyone[name].since(at[name], "snapshot")}
+            return {table for table in FOLLOWED if everyone[name].replica.subscriptions[table] in shapes}
+
+        await asyncio.to_thread(first.manage, "force_resync", *(option.format(**named) for option in options))
+        for name in who:
+            await everyone[name].until(lambda name=name: tables <= anew(name), f"{name} is sent {tables}")
+        for name, one in everyone.items():
+            await one.until(lambda one=one: all(map(one.replica.ready, FOLLOWED)), "all are ready")
+            await sentinel(place, one)
+            assert anew(name) == (tables if name in who else set()), name
 
 
 # -- disconnect --------------------------------------------------------------------------------------------------------

@@ -123,6 +123,20 @@ def test_all_triggers_are_those_of_the_declarations_and_the_server_is_new_enough
         ("ALTER TABLE memory ENABLE TRIGGER {aa_refuse_truncate}", "aa_refuse_truncate of memory is switched off"),
         ("COMMENT ON TRIGGER {aa_capture_delete} ON memory IS 'old'", "aa_capture_delete of memory is another one"),
         ("ALTER TRIGGER {zz_stamp_insert} ON memory RENAME TO pgtrigger_old", "has pgtrigger_old, which nothing"),
+        (
+            "CREATE OR REPLACE FUNCTION public.{aa_capture_update}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
+            " SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET IntervalStyle = 'postgres'"
+            " SET extra_float_digits = 1 AS 'BEGIN RETURN NULL; END'",
+            "the function of aa_capture_update of memory is another one",
+        ),
+        (
+            "ALTER FUNCTION public.{aa_capture_delete}() SECURITY INVOKER",
+            "the function of aa_capture_delete of memory is another one",
+        ),
+        (
+            "ALTER FUNCTION public.{zz_stamp_update}() RESET search_path",
+            "the function of zz_stamp_update of memory is another one",
+        ),
     ],
 )
 def test_triggers_that_differ_are_named(change: str, words: str) -> None:
@@ -132,6 +146,21 @@ def test_triggers_that_differ_are_named(change: str, words: str) -> None:
     run(change.format(**names))
     (message,) = checks.check_databases(["default"])
     assert message.id == "syncing.W001"
+    assert words in message.msg
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("ALTER TABLE sync_events DETACH PARTITION sync_events_3", "no partition for 1 of its 16 slots"),
+        ("DROP FUNCTION syncing.readers_asleep()", "has no readers_asleep"),
+    ],
+)
+def test_what_the_log_lacks_is_named(change: str, words: str) -> None:
+    run(change)
+    (message,) = checks.check_databases(["default"])
+    assert message.id == "syncing.E012"
     assert words in message.msg
 
 

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import shutil
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -17,54 +14,19 @@ import pytest
 
 from tests.acceptance.mutations import insert
 from tests.acceptance.people import EVERYTHING, Cast, client, sentinel
-from tests.acceptance.server import ROOT, environment
 from tests.acceptance.site import ServerProcess, Site
 from tests.nemesis.agreement import agrees, back
 from tests.nemesis.campaign import Campaign, Ordinary, holds
 from tests.nemesis.cluster import Cluster
+from tests.nemesis.versions import Version, moody
 
-CODE = ("manage.py", "claudia", "accounts", "projects", "agents", "conversations", "memory", "syncing", "templates")
-MODEL = "    importance = models.SmallIntegerField("
-FILTERABLE = 'filterable = ["type", '
 PATIENCE = 60.0
 
 
-def newer_code(folder: Path, cluster: Cluster) -> Path:
-    """The project, and a memory has a mood."""
-    folder.mkdir()
-    for name in CODE:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, folder / name)
-    replace(
-        folder / "memory" / "models.py",
-        MODEL,
-        f'    mood = models.TextField(default="calm", db_default="calm")\n{MODEL}',
-    )
-    replace(folder / "memory" / "sync.py", '"frequency",\n', '"frequency",\n        "mood",\n')
-    replace(folder / "memory" / "sync.py", FILTERABLE, f'{FILTERABLE}"mood", ')
-    done = subprocess.run(
-        [sys.executable, str(folder / "manage.py"), "makemigrations", "memory", "--name", "mood"], cwd=folder,
-        env=environment(folder / "local", DATABASE_URL=cluster.url), capture_output=True, text=True,
-        stdin=subprocess.DEVNULL, timeout=PATIENCE,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert (folder / "memory" / "migrations" / "0003_mood.py").exists(), done.stdout
-    return folder
-
-
-def replace(file: Path, old: str, new: str) -> None:
-    """Once."""
-    text = file.read_text()
-    assert text.count(old) == 1, f"{file.name} has changed: what should be replaced there?"
-    file.write_text(text.replace(old, new))
-
-
-def serve_newer(site: Site, folder: Path) -> ServerProcess:
+def serve_newer(site: Site, version: Version) -> ServerProcess:
     """A server of that code; it migrates the database when it starts."""
     server = ServerProcess(site.database_url, site.folder / "newer", LOG_LEVEL="INFO")
-    server._command[1] = str(folder / "manage.py")
+    server._command[1] = str(version.folder / "manage.py")
     site.servers.append(server)
     return server.start()
 
@@ -96,7 +58,7 @@ class Writer(threading.Thread):
 @pytest.mark.slow
 async def test_a_column_is_added_while_clients_are_connected(cluster: Cluster, own_site: Site, tmp_path: Path) -> None:
     old, cast = own_site.serve(), Cast.enter(own_site)
-    code = await asyncio.to_thread(newer_code, tmp_path / "code", cluster)
+    code = await asyncio.to_thread(moody, tmp_path / "code", cluster.url)
     memory = own_site.memory("before", user_id=cast.bob.id)
     shared = own_site.memory("shared", project_id=cast.project)
     async with client(old, cast.bob) as one, client(old, cast.vera) as stays:
@@ -151,7 +113,7 @@ class Migrate(Ordinary):
 
     strikes = 1
 
-    def __init__(self, code: Path) -> None:
+    def __init__(self, code: Version) -> None:
         self._code = code
 
     async def strike(self, campaign: Campaign, draw: random.Random) -> None:
@@ -165,7 +127,7 @@ class Migrate(Ordinary):
 async def test_and_every_step_is_right_while_all_write_and_clients_move_to_the_new_server(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    code = await asyncio.to_thread(newer_code, tmp_path / "code", cluster)
+    code = await asyncio.to_thread(moody, tmp_path / "code", cluster.url)
     campaign = Campaign(cluster.url, tmp_path, seed=14, faults=[Migrate(code)], transactions=60)
     await holds(campaign)
     told = {"mood" in columns for one in campaign.clients for columns in one.recording.columns.values()

@@ -249,3 +249,18 @@ async def test_a_column_is_renamed_over_two_releases_and_nobody_is_disconnected_
         assert "mood" not in one.rows("memory")[row]
     for server in (old, new, last):
         assert server.complaints() == []
+
+
+async def test_a_column_that_is_declared_and_not_migrated_is_named_by_the_check(
+    cluster: Cluster, own_site: Site, tmp_path: Path
+) -> None:
+    version = Version(tmp_path / "forgetful", cluster.url)
+    assert "no issues" in await asyncio.to_thread(version.manage, "check", "--database", "default")
+    version.replace("memory/sync.py", '"frequency",\n', '"frequency",\n        "scope",\n')
+    said = await asyncio.to_thread(version.manage, "check", "--database", "default")
+    for capture in ("aa_capture_delete", "aa_capture_insert", "aa_capture_update"):
+        assert f"{capture} of memory is another one" in said
+    assert "Run manage.py makemigrations and migrate" in said
+    # A server of it would tell clients rows without the column: it does not start.
+    refusal = DaphneProcess(own_site.database_url, tmp_path / "refused", code=version.folder).refusal()
+    assert "memory does not log scope" in refusal.splitlines()[-1]
