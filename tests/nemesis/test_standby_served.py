@@ -156,7 +156,7 @@ async def test_a_standby_that_dies_in_the_middle_of_a_snapshot(
     server = own_site.serve(SYNC_REPLICA_URL=road.url, SYNC_REPLICA_LAG_SECONDS="20", **UNCACHED)
     async with client(server, cast.bob) as one:
         await uses_it(server, cast)
-        fill(own_site, cast)
+        await asyncio.to_thread(fill, own_site, cast)  # this loop is the road
         await half(cluster, standby, road, one)
         await asyncio.to_thread(standby.stop, "immediate")
         road.cut()
@@ -181,7 +181,7 @@ async def test_a_road_to_the_standby_that_falls_silent_in_the_middle(
     server = own_site.serve(SYNC_REPLICA_URL=road.url, SYNC_REPLICA_LAG_SECONDS="20", **UNCACHED)
     async with client(server, cast.bob) as one:
         await uses_it(server, cast)
-        fill(own_site, cast)
+        await asyncio.to_thread(fill, own_site, cast)  # this loop is the road
         await half(cluster, standby, road, one)
         await whole(own_site, one)
     assert server.complaints() == []
