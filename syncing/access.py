@@ -74,11 +74,18 @@ class AccessTable:
         """What the user may read now."""
         return self._users[user].scopes
 
-    def track(self, access: Access, since: Iterable[RowEvent]) -> None:
-        """Keeps a user's grants from now on; `since` is what happened after they were read."""
+    def track(self, access: Access, since: Iterable[RowEvent]) -> frozenset[str]:
+        """Keeps a user's grants from now on; `since` is what happened after they were read.
+
+        Gives the scopes that the user could read then and lost since, if only for a while.
+        """
         self._users[access.user] = access
+        then, lost = access.scopes, frozenset[str]()
         for event in since:
-            self._move(event, only=access.user)
+            if event.event.table in self._columns:
+                self._move(event, only=access.user)
+                lost |= then - access.scopes
+        return lost
 
     def forget(self, user: str) -> None:
         """The user's last connection is gone."""

@@ -130,10 +130,11 @@ class Rounds:
         if since is None or since.resets & self.hub.granting:
             self._failed(jobs, RuntimeError("the grants are too old"))
             return
+        lost: dict[str, frozenset[str]] = {}
         try:
             for user, access in opened.access.items():
                 if user in self.hub.by_user:
-                    self.hub.access.track(access, since.events)
+                    lost[user] = self.hub.access.track(access, since.events)
         except Unreadable as error:
             self._failed(jobs, error)
             return
@@ -143,6 +144,8 @@ class Rounds:
             if job.connection.user in opened.inactive:
                 job.connection.close(CloseCode.FORBIDDEN)
                 continue
+            # Told of before anybody here knew of the grants.
+            job.lost |= lost.get(job.connection.user, frozenset())
             job.connection.staging = self.hub.spawn(job.run(opened))
 
     def _failed(self, jobs: Iterable[Staging], error: BaseException) -> None:

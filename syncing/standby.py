@@ -138,10 +138,7 @@ class Standby:
             metrics.count("standby_refusals", reason=self.trouble.code if self.trouble else "unknown")
             return None
         try:
-            connection = self._connection()
-            self._begin(connection, checkpoint)
-            connection.execute(SPELLING)
-            return View(connection, seen_since(connection, checkpoint, tables, self._most_events))
+            return self._open(checkpoint, tables)
         except (Refused, Unreadable, psycopg.Error) as error:
             self._discard()
             refused = refusal(error)
@@ -151,6 +148,22 @@ class Standby:
             else:
                 self._note(refused)
             return None
+
+    def _open(self, checkpoint: Checkpoint, tables: Collection[str]) -> View:
+        """Once more by a new connection, where one that was kept may have been ended meanwhile."""
+        kept = getattr(self._local, "connection", None) is not None
+        try:
+            return self._open_by(self._connection(), checkpoint, tables)
+        except psycopg.OperationalError:
+            self._discard()
+            if not kept or not self.usable:
+                raise
+        return self._open_by(self._connection(), checkpoint, tables)
+
+    def _open_by(self, connection: psycopg.Connection[Any], checkpoint: Checkpoint, tables: Collection[str]) -> View:
+        self._begin(connection, checkpoint)
+        connection.execute(SPELLING)
+        return View(connection, seen_since(connection, checkpoint, tables, self._most_events))
 
     def _begin(self, connection: psycopg.Connection[Any], checkpoint: Checkpoint) -> None:
         """A transaction that sees the checkpoint; waits for it as long as the standby may be behind."""

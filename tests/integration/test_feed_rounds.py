@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 
+from syncing import snapshots
 from syncing.audience import Round
 from syncing.connections import Connection, Identity
 from syncing.declarations import declaration_of
@@ -21,6 +23,7 @@ from syncing.recent import History
 from syncing.shapes import Shape
 from syncing.snapshots import Opened, Order, Request, SnapshotReaders
 from tests.feeds import (
+    PATIENCE,
     Database,
     EmptyRound,
     Watch,
@@ -264,4 +267,48 @@ async def test_a_round_that_fails_shows_nothing_and_the_next_one_serves_those_wh
             assert [change["id"] for change in part["changes"]] == [later]
             assert client.code is None
         finally:
+            await hub.stop()
+
+
+async def test_who_is_revoked_before_the_grants_of_a_round_are_known_is_sent_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read_access, read, revoked = snapshots.read_access, threading.Event(), threading.Event()
+
+    def slow(*arguments: Any) -> Any:
+        found = read_access(*arguments)
+        read.set()
+        assert revoked.wait(PATIENCE)
+        return found
+
+    monkeypatch.setattr(snapshots, "read_access", slow)
+    async with connected() as (database,):
+        owner, user = await add(database), await add(database)
+        project = await ask(
+            database, "INSERT INTO projects (name, owner_id) VALUES ('p', %s) RETURNING id::text", owner
+        )
+        share = "INSERT INTO collaborators (project_id, user_id, role) VALUES (%s, %s, 'editor') RETURNING id::text"
+        grant = await ask(database, share, project, user)
+        await database.execute(
+            "INSERT INTO sessions (user_id, project_id, title) VALUES (%s, %s, 'secret')", [owner, project]
+        )
+        hub, client = Hub(), Client()
+        hub.start()
+        try:
+            connection = Connection(client, Identity(user, "Bob", "bob@example.org"), uuid4(), still_welcome)
+            hub.connect(connection, since=asyncio.get_running_loop().time())
+            hub.follow(connection, Shape.of(declaration_of("sessions")), "s1", resume=False)
+            assert await asyncio.to_thread(read.wait, PATIENCE)
+            before = hub.position
+            await database.execute("DELETE FROM collaborators WHERE id = %s", [grant])
+            async with asyncio.timeout(PATIENCE):
+                while hub.position == before:  # noqa: ASYNC110 a hub tells nobody
+                    await asyncio.sleep(0.005)
+            revoked.set()
+            await client.until(lambda: any("ready" in step for step in client.steps()), "the shape is ready")
+            assert "secret" not in json.dumps(client.frames)
+            assert f"p:{project}" not in [frame.get("scope") for frame in client.frames]
+            assert connection.held == {"public", f"u:{user}"}
+        finally:
+            revoked.set()
             await hub.stop()

@@ -171,6 +171,20 @@ def test_one_that_is_away_is_not_used(cluster: Cluster, standby: Cluster) -> Non
         assert look(cluster, reader) is None
 
 
+def test_a_connection_that_was_ended_meanwhile_is_made_anew(cluster: Cluster, standby: Cluster) -> None:
+    with reader_of(standby.url) as reader:
+        assert look(cluster, reader) is None
+        with boundary(cluster) as at:
+            assert refused(reader, at) is None
+            ended = standby.sql(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+                " WHERE application_name = 'claudia snapshots'"
+            )
+            assert ended == [(True,)]
+            assert refused(reader, at) is None
+        assert reader.usable
+
+
 def test_what_cannot_be_taken_back_row_by_row_is_read_on_the_primary(
     cluster: Cluster, standby: Cluster, own_site: Site
 ) -> None:
