@@ -175,12 +175,12 @@ class Forget(Ordinary):
         self.forgotten = 0
 
     async def strike(self, campaign: Campaign, draw: random.Random) -> None:
-        with suppress(psycopg.OperationalError):
-            await asyncio.to_thread(self._crash, campaign)
+        await asyncio.to_thread(self._crash, campaign)
 
     def _crash(self, campaign: Campaign) -> None:
         """With the checkpoint lock held, so that for a moment nobody flushes what the writers commit."""
-        with psycopg.connect(self.cluster.url, application_name="nemesis") as holder:
+        with contextlib.closing(self.cluster.connect(application_name="nemesis")) as holder:
+            holder.execute("BEGIN")
             holder.execute("SET idle_in_transaction_session_timeout = 0")
             holder.execute(log.LOCK_WAIT)
             goal = campaign.committed + TAIL
@@ -211,7 +211,15 @@ class Prune(Ordinary):
             return
         before = max(one.recording.shown[-1].checkpoint for one in campaign.clients if one.recording.shown)
         with suppress(psycopg.OperationalError):  # another fault has taken the database
-            self.pruned += await asyncio.to_thread(prune, campaign.database_url, before)
+            self.pruned += await asyncio.to_thread(self._prune, campaign.database_url, before)
+
+    def _prune(self, url: str, before: int) -> int:
+        """Row by row, since all that these writers write lies in one leaf, which is never old as a whole."""
+        with psycopg.connect(url, autocommit=True, application_name="nemesis") as connection:
+            connection.execute("DELETE FROM sync_checkpoints WHERE id < %s", [before])
+            return connection.execute(
+                f"DELETE FROM sync_events WHERE xid < ({OLDEST})::text::xid8"
+            ).rowcount  # fmt: skip
 
 
 OLDEST = "SELECT pg_snapshot_xmin(snapshot)::text::bigint FROM sync_checkpoints ORDER BY id LIMIT 1"
