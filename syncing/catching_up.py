@@ -127,9 +127,9 @@ class Backlogs:
     async def _make(self, start: Checkpoint, end: Checkpoint, wanted: Mapping[Connection, set[Pair]]) -> Backlog | None:
         async with self._turn:
             del self._waiting[(start.id, end.id)]  # who comes later asks anew
-            pairs = set().union(*wanted.values())
-            if not pairs:  # all have gone meanwhile
+            if not wanted:  # all have gone meanwhile
                 return None
+            pairs = set().union(*wanted.values())
             backlog, loop = Backlog(pairs), asyncio.get_running_loop()
             walked = await loop.run_in_executor(self._thread, self._past.walk, start, end, backlog.take)
             if walked is None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from psycopg_pool import ConnectionPool
 
@@ -41,10 +42,14 @@ class Large(Exception):
 
 @dataclass(slots=True)
 class Walked:
-    """What is known of events beside themselves. resets: tables that rows cannot tell. counts: of events, by table."""
+    """What is known of events beside themselves.
+
+    resets: tables that rows cannot tell. counts: of events, by table. whole: they were not too many.
+    """
 
     resets: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
+    whole: bool = True
 
 
 class PastReader:
@@ -97,23 +102,31 @@ class PastReader:
 
         In a thread.
         """
-        walked, rows = Walked(), 0
+        walked = Walked()
         with self._pool.connection() as connection, connection.cursor() as cursor:
-            found = cursor.stream(log.READ_BY_ROW, self._named(start, end))
-            for (table, _), some in groupby(found, key=itemgetter(1, 3)):
-                group = []
-                for row in some:
-                    rows += 1
-                    if rows > self._batch_size or row[11] > log.BATCH_BYTES:
-                        return None
-                    if row[2] == "R":
-                        walked.resets.add(table)
-                    else:
-                        group.append(Event.of_row(row))
-                walked.counts[table] += len(group)
-                if group and table in self._types:
-                    take([RowEvent(event, self._types[table]) for event in group])
-        return walked if self._reaches(start) else None
+            found = cast(
+                Generator[tuple[Any, ...], None, None], cursor.stream(log.READ_BY_ROW, self._named(start, end))
+            )
+            with closing(found):  # it keeps the connection's lock until it is closed
+                self._walk(found, take, walked)
+        return walked if walked.whole and self._reaches(start) else None
+
+    def _walk(self, found: Iterator[tuple[Any, ...]], take: Callable[[RowEvents], None], walked: Walked) -> None:
+        rows = 0
+        for (table, _), some in groupby(found, key=itemgetter(1, 3)):
+            group = []
+            for row in some:
+                rows += 1
+                if rows > self._batch_size or row[11] > log.BATCH_BYTES:
+                    walked.whole = False
+                    return
+                if row[2] == "R":
+                    walked.resets.add(table)
+                else:
+                    group.append(Event.of_row(row))
+            walked.counts[table] += len(group)
+            if group and table in self._types:
+                take([RowEvent(event, self._types[table]) for event in group])
 
     async def dearer_than_snapshots(self, counts: Mapping[str, int]) -> set[str]:
         """The database tables of which more happened than they have rows: to read them anew costs less than to fold.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from syncing import log
+from syncing import log, past
 from syncing.cursor import Cursor
 from syncing.log import Checkpoint
-from syncing.past import PastReader
+from syncing.matching import RowEvents
+from syncing.past import CONNECTIONS, Large, PastReader
 from syncing.recent import Past
 from tests.feeds import Database, add, ask, connected, following
 
@@ -98,9 +100,9 @@ async def test_a_thinned_cursor_goes_on_without_losing_an_event(database: Databa
     await database.execute("DELETE FROM sync_checkpoints WHERE id = 11")
     start = await reader.locate(thinned.cursor, newest)
     assert start is not None
-    past = await reader.between(start, newest)
-    assert past is not None
-    assert [row.event.row_id for row in past.events] == rows
+    found = await reader.between(start, newest)
+    assert found is not None
+    assert [row.event.row_id for row in found.events] == rows
 
 
 async def test_a_past_that_was_pruned_or_is_too_large_is_not_told(database: Database, reader: PastReader) -> None:
@@ -108,15 +110,69 @@ async def test_a_past_that_was_pruned_or_is_too_large_is_not_told(database: Data
     await add(database)
     end = await checkpoint(database, 11, MINE)
     assert await reader.between(start, start) == Past()
-    past = await reader.between(start, end)
-    assert past is not None
-    assert len(past.events) == 1
+    found = await reader.between(start, end)
+    assert found is not None
+    assert len(found.events) == 1
     small = PastReader({"users": {}}, batch_size=0)
     small.open()
     assert await small.between(start, end) is None
     await asyncio.to_thread(small.close)
     await database.execute("DELETE FROM sync_checkpoints WHERE id = 10")
     assert await reader.between(start, end) is None
+
+
+async def test_a_large_past_is_told_row_by_row_in_the_order_of_versions(database: Database) -> None:
+    start = await checkpoint(database, 10, MINE, opens=True)
+    rows = [await add(database) for _ in range(3)]
+    await database.execute("UPDATE users SET name = 'changed' WHERE id = ANY(%s)", [rows[:2]])
+    end = await checkpoint(database, 11, MINE)
+    with opened(batch_size=100) as reader:
+        told: list[tuple[str, str]] = []
+        walked = await asyncio.to_thread(
+            reader.walk, start, end, lambda group: told.extend((row.event.row_id, row.event.op) for row in group)
+        )
+        assert walked is not None
+        assert walked.counts == {"users": 5}
+        assert told == [(row, op) for row in sorted(rows) for op in ("IU" if row in rows[:2] else "I")]
+        await database.execute("DELETE FROM sync_checkpoints WHERE id = 10")
+        assert await asyncio.to_thread(reader.walk, start, end, lambda group: None) is None
+
+
+async def test_who_is_told_too_much_or_fails_leaves_the_readers_connections_as_they_were(database: Database) -> None:
+    start = await checkpoint(database, 10, MINE, opens=True)
+    for _ in range(3):
+        await add(database)
+    end = await checkpoint(database, 11, MINE)
+
+    def fail(group: RowEvents) -> None:
+        raise OSError("no space left on device")
+
+    with opened(batch_size=2) as reader:
+        for _ in range(2 * CONNECTIONS):
+            with pytest.raises(OSError, match="no space"):
+                await asyncio.to_thread(reader.walk, start, end, fail)
+            assert await asyncio.to_thread(reader.walk, start, end, lambda group: None) is None
+
+
+async def test_what_is_more_than_can_be_read_for_all_at_once_says_so(
+    database: Database, reader: PastReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = await checkpoint(database, 10, MINE, opens=True)
+    for _ in range(3):
+        await add(database)
+    end = await checkpoint(database, 11, MINE)
+    monkeypatch.setattr(past, "AT_ONCE_BYTES", 50)
+    with pytest.raises(Large):
+        await reader.between(start, end)
+
+
+@contextmanager
+def opened(batch_size: int) -> Iterator[PastReader]:
+    """Another reader of the log."""
+    reader = PastReader({"users": {}}, batch_size)
+    reader.open()
+    yield reader
+    reader.close()
 
 
 async def test_thinning_keeps_one_in_ten_seconds_the_first_and_last_of_each_mark_and_the_newest(

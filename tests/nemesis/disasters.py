@@ -175,12 +175,12 @@ class Forget(Ordinary):
         self.forgotten = 0
 
     async def strike(self, campaign: Campaign, draw: random.Random) -> None:
-        with suppress(psycopg.OperationalError):
-            await asyncio.to_thread(self._crash, campaign)
+        await asyncio.to_thread(self._crash, campaign)
 
     def _crash(self, campaign: Campaign) -> None:
         """With the checkpoint lock held, so that for a moment nobody flushes what the writers commit."""
-        with psycopg.connect(self.cluster.url, application_name="nemesis") as holder:
+        with contextlib.closing(self.cluster.connect(application_name="nemesis")) as holder:
+            holder.execute("BEGIN")
             holder.execute("SET idle_in_transaction_session_timeout = 0")
             holder.execute(log.LOCK_WAIT)
             goal = campaign.committed + TAIL
@@ -211,7 +211,15 @@ class Prune(Ordinary):
             return
         before = max(one.recording.shown[-1].checkpoint for one in campaign.clients if one.recording.shown)
         with suppress(psycopg.OperationalError):  # another fault has taken the database
-            self.pruned += await asyncio.to_thread(prune, campaign.database_url, before)
+            self.pruned += await asyncio.to_thread(self._prune, campaign.database_url, before)
+
+    def _prune(self, url: str, before: int) -> int:
+        """Row by row, since all that these writers write lies in one leaf, which is never old as a whole."""
+        with psycopg.connect(url, autocommit=True, application_name="nemesis") as connection:
+            connection.execute("DELETE FROM sync_checkpoints WHERE id < %s", [before])
+            return connection.execute(
+                f"DELETE FROM sync_events WHERE xid < ({OLDEST})::text::xid8"
+            ).rowcount  # fmt: skip
 
 
 OLDEST = "SELECT pg_snapshot_xmin(snapshot)::text::bigint FROM sync_checkpoints ORDER BY id LIMIT 1"
@@ -241,13 +249,21 @@ class JumpClock(Ordinary):
     """The clock of whoever was started with it jumps by days, forward and back."""
 
     strikes = 4
+    WAITING = """
+        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE application_name LIKE 'writer%%' AND wait_event_type = 'Lock'
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
 
     async def strike(self, campaign: Campaign, draw: random.Random) -> None:
         self.clock.jump(draw.choice([-9, -1, 1, 9]))
-        await campaign.reached(campaign.committed + 10)
+        going_on = asyncio.create_task(campaign.reached(campaign.committed + 10))
+        while not going_on.done():
+            # A wait that began before its clock went back times out in days, PostgreSQL's own for deadlocks too.
+            await asyncio.to_thread(campaign.again, self.WAITING)
+            await asyncio.wait([going_on], timeout=0.5)
 
     async def heal(self, campaign: Campaign) -> None:
         self.clock.jump(0)

@@ -47,23 +47,29 @@ async def open_transaction(campaign: Campaign, person: str) -> AsyncIterator[Non
 
 
 async def shown(campaign: Campaign, clients: Sequence[Installation], enough: Callable[[int], bool]) -> int:
-    """Writes for each client, and again when it shows that, until that is enough. How many were shown."""
+    """Changes a message for each client, and again when it shows that, until that is enough. How many were shown."""
     count = 0
 
-    async def follow(one: Installation, session: str) -> None:
+    async def follow(one: Installation, message: str) -> None:
         nonlocal count
         while not enough(count):
-            [[message]] = await asyncio.to_thread(campaign.again, MESSAGE, session)
-            await campaign.until(lambda m=message: m in one.replica.rows("messages"), "the message")
+            [[version]] = await asyncio.to_thread(campaign.again, CHANGE, message)
+            await campaign.until(lambda v=version: version_shown(one, message) >= v, "the change")
             count += 1
 
     async with asyncio.TaskGroup() as all_:
         for one in clients:
-            all_.create_task(follow(one, campaign.site.session(one.person)))
+            all_.create_task(follow(one, campaign.site.message(campaign.site.session(one.person))))
     return count
 
 
-MESSAGE = "INSERT INTO public.messages (session_id, role) VALUES (%s, 'user') RETURNING id::text"
+CHANGE = "UPDATE public.messages SET tokens = coalesce(tokens, 0) + 1 WHERE id = %s RETURNING sync_version"
+
+
+def version_shown(one: Installation, message: str) -> int:
+    """Of the message on the client's screen; 0 if it is not there."""
+    row = one.replica.rows("messages").get(message) if one.ready else None
+    return int(row["sync_version"]) if row else 0
 
 
 async def hold(campaign: Campaign, seconds: float) -> Measured:

@@ -75,6 +75,11 @@ class RecordingReplica(Replica):
         self.shapes.pop(handle, None)
         self._ignored.add(handle)
 
+    @property
+    def half_a_step(self) -> int:
+        """How many frames have come of a step of which more are to come."""
+        return len(self._open)
+
     def _forget_changes(self) -> None:
         self._whole: set[str] = set()
         self._touched: dict[str, set[tuple[str, str]]] = {}
@@ -90,7 +95,10 @@ class RecordingReplica(Replica):
             self._ignored.add(frame["shape"])
             return
         self._ignored.discard(frame["shape"])
+        before = self.subscriptions.get(frame["id"])
         super()._subscribed(frame)
+        if before and before not in self.subscriptions.values():
+            self.forget(before)  # at a server of other code the shape is another
         self.recording.columns[frame["shape"]] = frame["columns"]
         self.recording.wishes[frame["shape"]] = self.wanted[frame["id"]]
 

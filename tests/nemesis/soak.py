@@ -110,6 +110,7 @@ async def run(seed: int, template: Path, folder: Path) -> list[str]:
 
 async def held(template: Path, folder: Path) -> list[str]:
     """A transaction that is open for minutes: what is wrong beside it."""
+    say(f"  Leaving a transaction open, which takes {1.5 * OPEN_FOR / 60:g} minutes …")
     with cluster_like(template) as cluster:
         async with Campaign(cluster.start().url, folder, seed=0) as campaign:
             measured = await hold(campaign, OPEN_FOR)
@@ -145,7 +146,7 @@ def say(text: str) -> None:
 def main() -> int:
     """1 if something was wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--minutes", type=float, default=10, help="for so long new runs begin (default: %(default)s)")
     parser.add_argument("--seed", type=int, help="only this one, again and again")
     parser.add_argument("--giant", type=int, metavar="ROWS", help="only one UPDATE of so many rows")
     options = parser.parse_args()
