@@ -1,4 +1,4 @@
-"""One maintenance task: done under its lock, recorded however it ends. Commands are the real ones, and fail for real."""
+"""One maintenance task: done under its lock, recorded however it ends. Commands are real, and fail for real."""
 
 from __future__ import annotations
 
