@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from syncing.tasks import tasks
 from tests.acceptance.monitored import until
 from tests.acceptance.server import Server, left_over
 
@@ -20,12 +21,8 @@ pytestmark = pytest.mark.slow
 def server(tmp_path: Path) -> Iterator[Server]:
     server = Server(
         tmp_path / "local",
-        {
-            "MAINTAIN_WHILE_SERVING": "1",
-            "MAINTAIN_PRUNE_METRICS_HOURS": "0",
-            "MAINTAIN_SWEEP_CONFLICTS_HOURS": "0",
-            "MAINTAIN_CLEARSESSIONS_HOURS": "0",
-        },
+        {"MAINTAIN_WHILE_SERVING": "1"}
+        | {task.setting: "0" for name, task in tasks().items() if name != "expire_memories"},
     )
     yield server
     server.forget()
