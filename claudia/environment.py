@@ -1,13 +1,18 @@
 """Typed reading of the environment that refuses nonsense at start, naming the variable.
 
-A thin layer over django-environ: that parses, this checks ranges and says in one sentence what is wrong.
+A thin layer over django-environ: that parses, this checks ranges and says in one sentence what is wrong. What is read,
+with which default and range, is kept: `.env.example` and the documents are held to it, and names that nothing reads
+are told, since they are probably misspelt.
 """
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +26,21 @@ DATABASE_SCHEMES = ("postgres", "postgresql")
 WEB_SCHEMES = ("https", "http")
 MAIL_SCHEMES = ("smtp", "smtp+tls", "smtp+ssl", "consolemail", "filemail")
 REDIS_SCHEMES = ("redis", "rediss")
+#: A line of a `.env` file that sets something.
+ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)\s*=", re.MULTILINE)
+#: Of what only Claudia reads.
+PREFIXES = ("SYNC_", "ALERT_", "BACKUP_", "MAINTAIN_", "METRICS_", "MONITORING_")
+#: From here on two names are taken for one, of which one is misspelt.
+ALIKE = 0.85
+
+
+@dataclass(frozen=True)
+class Variable:
+    """What is read: its default as one would write it (blank: none), and what it may be, in words (blank: any text)."""
+
+    name: str
+    default: str
+    range: str
 
 
 class Environment:
@@ -28,20 +48,25 @@ class Environment:
 
     def __init__(self, dotenv: Path | None = None) -> None:
         self._env = environ.Env()
+        self._written: list[str] = []
+        #: What has been read, in that order.
+        self.declared: dict[str, Variable] = {}
         if dotenv is not None and dotenv.is_file():
+            self._written = ASSIGNMENT.findall(dotenv.read_text())
             self._env.read_env(str(dotenv), overwrite=False)
 
     def text(self, name: str, default: str = "") -> str:
         """The variable, stripped; the default when it is absent or blank."""
-        return str(self._env.str(name, default="")).strip() or default
+        return self._read(name, default) or default
 
     def names(self, name: str, default: list[str]) -> list[str]:
         """A comma separated list; the default when the variable is absent or blank."""
-        return [part.strip() for part in self.text(name).split(",") if part.strip()] or default
+        value = self._read(name, ",".join(default), "comma separated")
+        return [part.strip() for part in value.split(",") if part.strip()] or default
 
     def flag(self, name: str, default: bool) -> bool:
         """A yes or no. (django-environ takes every unknown word for a no: a typing error would switch things off.)"""
-        value = self.text(name).lower()
+        value = self._read(name, str(int(default)), "0 or 1").lower()
         if not value:
             return default
         if value in ("1", "true", "yes", "on"):
@@ -52,7 +77,7 @@ class Environment:
 
     def choice(self, name: str, default: str, choices: list[str]) -> str:
         """One of a few words, in capitals."""
-        value = self.text(name, default).upper()
+        value = (self._read(name, default, f"one of {', '.join(choices)}") or default).upper()
         if value not in choices:
             raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
         return value
@@ -90,7 +115,7 @@ class Environment:
 
     def redis(self, name: str) -> str | None:
         """The address of a Redis, or None when the variable is absent."""
-        url = self.text(name)
+        url = self._read(name, "", "an address like redis://host:6379/0")
         if not url:
             return None
         self._check_url(name, url, REDIS_SCHEMES, "redis://host:6379/0")
@@ -98,7 +123,7 @@ class Environment:
 
     def web_address(self, name: str) -> str:
         """An address that begins with http:// or https://; empty when the variable is absent."""
-        url = self.text(name)
+        url = self._read(name, "", "an address like https://host/path")
         if url:
             self._check_url(name, url, WEB_SCHEMES, "https://host/path")
             if not urlsplit(url).hostname:
@@ -107,7 +132,7 @@ class Environment:
 
     def mail(self, name: str, *, required: bool) -> dict[str, Any]:
         """Django's settings for the mail server at the variable's address; none when it is absent."""
-        url = self.text(name)
+        url = self._read(name, "", "an address like smtp+tls://user:password@host:587")
         if not url:
             if required:
                 raise ImproperlyConfigured(f"{name} must be set when ALERT_EMAILS is.")
@@ -118,17 +143,36 @@ class Environment:
 
     def secret(self, name: str, *, file: Path, make: Callable[[], str], required: bool) -> str:
         """A secret: from the environment, else (in development) drawn once and kept in `file`, never a fixed value."""
-        value = self.text(name)
+        value = self._read(name, "")
         if value:
             return value
         if required:
             raise ImproperlyConfigured(f"{name} must be set when DEBUG is off.")
         return kept(file, make)
 
+    def misspelt(self) -> Iterator[str]:
+        """To be asked when all is read: a sentence for each name that is set and that nothing reads.
+
+        Of the process's own variables, most of which are not ours, only what begins like ours and resembles one.
+        """
+        for name in dict.fromkeys([*self._written, *sorted(os.environ)]):
+            if name in self.declared:
+                continue
+            ours = name.upper().startswith(PREFIXES)
+            near = difflib.get_close_matches(name.upper(), self.declared, n=1, cutoff=ALIKE)
+            if near and (ours or name in self._written):
+                yield f"{name} is set, and nothing reads it: do you mean {near[0]}?"
+            elif ours and name in self._written:
+                yield f"{name} is set in .env, and nothing reads it: .env.example shows all that there is."
+
+    def _read(self, name: str, default: str, range_: str = "") -> str:
+        self.declared[name] = Variable(name, default, range_)
+        return str(self._env.str(name, default="")).strip()
+
     def _number(
         self, name: str, default: float, parse: Callable[[str], float], wanted: str, low: float, high: float
     ) -> float:
-        value = self.text(name)
+        value = self._read(name, _written(default), f"{_written(low)} to {_written(high)}")
         if not value:
             return default
         try:
@@ -149,6 +193,11 @@ class Environment:
             raise problem from None
         if parts.scheme not in schemes or port == 0:
             raise problem
+
+
+def _written(number: float) -> str:
+    """A number as people write it."""
+    return str(int(number)) if number == int(number) else str(number)
 
 
 def kept(file: Path, make: Callable[[], str]) -> str:

@@ -123,6 +123,7 @@ if TEST_DATABASE_URL:
     env.database("TEST_DATABASE_URL", TEST_DATABASE_URL)
 
 BACKUP_DIR = env.text("BACKUP_DIR") or str(LOCAL_DIR / "backups")
+BACKUP_KEEP = env.integer("BACKUP_KEEP", 7, low=1, high=1000)  # by the maintenance task
 POSTGRES_BIN = env.text("POSTGRES_BIN")  # the folder of pg_dump and pg_restore; empty: those that are found
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -224,6 +225,8 @@ MAINTAIN_WHILE_SERVING = env.flag("MAINTAIN_WHILE_SERVING", True)  # by `serve`,
 MAINTAIN_SWEEP_CONFLICTS_HOURS = env.number("MAINTAIN_SWEEP_CONFLICTS_HOURS", 1, low=0, high=8760)
 MAINTAIN_PRUNE_METRICS_HOURS = env.number("MAINTAIN_PRUNE_METRICS_HOURS", 1, low=0, high=8760)
 MAINTAIN_EXPIRE_MEMORIES_HOURS = env.number("MAINTAIN_EXPIRE_MEMORIES_HOURS", 1, low=0, high=8760)
+MAINTAIN_PRUNE_SYNC_HOURS = env.number("MAINTAIN_PRUNE_SYNC_HOURS", 1, low=0, high=8760)
+MAINTAIN_BACKUP_HOURS = env.number("MAINTAIN_BACKUP_HOURS", 0, low=0, high=8760)
 MAINTAIN_CLEARSESSIONS_HOURS = env.number("MAINTAIN_CLEARSESSIONS_HOURS", 24, low=0, high=8760)
 
 # From where on something is an issue, and how often the servers look whether anything is.
@@ -259,11 +262,12 @@ X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SECURE_SSL_REDIRECT = env.flag("SECURE_SSL_REDIRECT", True) and not DEBUG
+_HSTS_SECONDS = env.integer("SECURE_HSTS_SECONDS", 31_536_000, low=0, high=63_072_000)
 if not DEBUG:
-    SECURE_SSL_REDIRECT = env.flag("SECURE_SSL_REDIRECT", True)
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")  # nginx in front sets it, and overwrites a client's
     SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # asked by machines inside, without TLS
-    SECURE_HSTS_SECONDS = env.integer("SECURE_HSTS_SECONDS", 31_536_000, low=0, high=63_072_000)
+    SECURE_HSTS_SECONDS = _HSTS_SECONDS
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
 
@@ -273,3 +277,7 @@ LOGGING = configuration(
     env.choice("LOG_FORMAT", "LINE" if DEBUG else "JSON", ["JSON", "LINE"]),
     env.choice("LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]),
 )
+
+# -- what is set and not read -----------------------------------------------------------------------------------------
+
+MISSPELT = list(env.misspelt())  # logged at start

@@ -316,6 +316,8 @@ def _outcome(task: str, code: int, seconds: float, lines: list[str]) -> Outcome:
         said = f"it was ended by signal {-code}"
     else:
         said = "; ".join(lines if code == 0 else lines[-2:])
+    if how == "failed" and not said:
+        said = f"exit code {code}; the log tells more"
     if how == "failed":
         logger.error("the task %s ended with exit code %d", task, code)
     return Outcome(task, how, seconds, said)

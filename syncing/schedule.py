@@ -20,10 +20,9 @@ from syncing.tasks import Task, tasks
 #: Of the advisory locks: the table, and the task or (ROUND) doing all that is due.
 CLASS = "'public.sync_tasks'::regclass::oid"
 ROUND = 1
-#: Whether somebody holds the lock of the task in `{name}`.
-RUNS = f"""EXISTS (
-    SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.classid = {CLASS}
-        AND l.objid = (hashtext({{name}})::bigint & 4294967295)::oid
+#: Whether somebody holds the lock of the task in `{name}`. Uncorrelated: all locks of the server are read once.
+RUNS = f"""(hashtext({{name}})::bigint & 4294967295)::oid IN (
+    SELECT l.objid FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.classid = {CLASS}
         AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))"""
 STANDINGS = f"""
     SELECT n.name, t.started_at, t.succeeded_at, coalesce(t.outcome, '') AS outcome, coalesce(t.said, '') AS said,

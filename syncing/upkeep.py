@@ -36,7 +36,10 @@ class Taken(Exception):
 
 
 class Upkeep:
-    """Rounds of maintenance. say: gets a line for all that happens. hear: what tasks write, line by line."""
+    """Rounds of maintenance.
+
+    say: gets a line for all that happens. hear: gets a task and each line that it writes; nothing, when it begins.
+    """
 
     def __init__(self, say: Say, stop: threading.Event, hear: Callable[[str, str], object] = lambda task, line: None):
         self._say = say
@@ -106,6 +109,7 @@ class Upkeep:
 
     def _do(self, due: Standing) -> Outcome | None:
         task, began = due.task, time.monotonic()
+        self._hear(task.command, "")
         try:
             return start(
                 task.command, longest=task.longest, stop=self._stop, hear=lambda line: self._hear(task.command, line)

@@ -124,7 +124,7 @@ def test_a_task_that_fails_says_so() -> None:
     outcome = maintenance.start("nonsense", longest=60)
     assert not outcome.ok
     assert str(outcome).startswith("failed after")
-    assert "nonsense" in outcome.said
+    assert outcome.said == "exit code 1; the log tells more"
 
 
 def test_a_task_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
+from rich.text import Text
 
 from syncing import maintenance
 from syncing.interruptions import interruption
@@ -69,17 +72,31 @@ class Command(BaseCommand):
 
     def _due(self, forever: bool) -> None:
         with interruption() as asked_to_stop:
-            upkeep = Upkeep(self._say, asked_to_stop)
             if forever:
-                upkeep.forever()
+                Upkeep(self._say, asked_to_stop).forever()
                 return
             try:
-                outcomes = upkeep.once()
+                with self._progress() as (say, hear):
+                    outcomes = Upkeep(say, asked_to_stop, hear).once()
             except Taken:
                 self._say("Another process maintains this database; nothing was done.")
                 return
         if any(outcome.how == "failed" for outcome in outcomes):
             raise SystemExit(1)
+
+    @contextmanager
+    def _progress(self) -> Iterator[tuple[Callable[[str], object], Callable[[str, str], object]]]:
+        """Where a person looks on, the last line is what runs, and what that has just said."""
+        stream = self._stream()
+        if not stream.isatty():
+            yield self._say, lambda task, line: None
+            return
+        console = Console(file=stream, highlight=False)
+        with console.status("") as status:
+            yield (
+                lambda line: console.print(Text(line)),
+                lambda task, line: status.update(Text(f"{task}: {line.removeprefix(f'{task}: ') or '…'}")),
+            )
 
     def _stream(self) -> Any:
         return getattr(self.stdout, "_out", self.stdout)
