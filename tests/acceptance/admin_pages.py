@@ -26,7 +26,6 @@ LEADS = {
 #: Pages that no sidebar leads to.
 OTHERS = {
     "nothing found": "/admin/projects/project/?q=xylophone",
-    "refused": "/admin/projects/project/?description__contains=a",
     "resync": "/admin/operations/resync/",
     "disconnect": "/admin/operations/disconnect/?user={user}",
     "task": "/admin/operations/run/prune_metrics/",
@@ -83,17 +82,16 @@ def found(page: Page, origin: str, site: Site) -> Iterator[tuple[str, str]]:
     for path in lists:
         name = path.strip("/").rpartition("/")[2]
         yield name, path
-        waiting = [(name, path)]
+        waiting = [path]
         while waiting:
-            title, at = waiting.pop(0)
-            page.goto(origin + at)
+            page.goto(origin + waiting.pop(0))
             for kind, selector in LEADS.items():
                 for address in links(page.locator(selector))[:1]:
                     key = f"{name} {kind}"
                     if key not in seen and address.startswith("/admin/") and (kind != "add" or path in address):
                         seen.add(key)
                         yield key, address
-                        waiting.append((key, address))
+                        waiting.append(address)
     [(user,)] = site.sql("SELECT id FROM users WHERE email = %s", STAFF)
     for name, path in OTHERS.items():
         yield name, path.format(user=user)

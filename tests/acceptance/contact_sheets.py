@@ -1,6 +1,6 @@
 """Every page of the admin on sheets to look at, light and dark, narrow and wide:
 
-    python -m tests.acceptance.contact_sheets FOLDER
+python -m tests.acceptance.contact_sheets FOLDER
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every page of the admin in a real browser: it fits a telephone, and runs and paints nothing that its policy forbids."""
+"""Every page of the admin in a real browser: it fits a telephone, and does nothing that its policy forbids."""
 
 from __future__ import annotations
 
