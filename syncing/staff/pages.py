@@ -50,6 +50,8 @@ class StaffAdmin(PaintedModelAdmin):
     change_list_template = "syncing/staff/change_list.html"
     change_form_template = "syncing/staff/change_form.html"
     object_history_template = "syncing/staff/history.html"
+    delete_confirmation_template = "syncing/staff/delete.html"
+    delete_selected_confirmation_template = "syncing/staff/delete_selected.html"
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Fieldsets:
         """Without what the database keeps of a row that is not there yet, and what is not for this user's eyes."""
