@@ -27,7 +27,7 @@ from syncing.staff.rows import TableAdmin
 from tests.cast import cast
 from tests.factories import AgentFactory, ApiTokenFactory, MemoryFactory, SessionFactory
 from tests.factories.syncing import SyncConflictFactory
-from tests.integration.staff import address, member, registered
+from tests.integration.staff import address, member, plans, registered
 
 pytestmark = pytest.mark.django_db
 #: Queries of a page, those for the browser's session, the person and their rights included.
@@ -156,20 +156,6 @@ def indexes_only(world: None) -> None:
     """The planner takes the whole table only where there is no other way."""
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL jit = off")
-
-
-def plans(client: Client, url: str, table: str) -> list[str]:
-    """Plans of the page's queries of this table."""
-    with CaptureQueriesContext(connection) as queries:
-        assert client.get(url).status_code == 200, url
-    found = []
-    for query in queries:
-        if query["sql"].startswith("SELECT") and f'FROM "{table}"' in query["sql"]:
-            with connection.cursor() as cursor:
-                cursor.execute("EXPLAIN " + query["sql"])
-                found.append("\n".join(line for (line,) in cursor.fetchall()))
-    assert found, f"nothing was asked of {table} by {url}"
-    return found
 
 
 OPTIONS = {"expiry": ("over", "ahead"), "tag": ("style",)}
