@@ -142,3 +142,7 @@ class GroupAdmin(staff.StaffAdmin, DjangoGroupAdmin):
     ordering = ("name",)
     search_fields = ("name",)
     filter_horizontal = ("permissions",)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """A group takes its people's rights with it, and nothing else."""
+        return [f"Group: {group}" for group in objs], {"groups": len(objs)}, set(), []

@@ -10,7 +10,7 @@ from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 from django.http import HttpRequest
 
-from syncing.models import SyncTask
+from syncing.models import SyncMetric, SyncTask
 from syncing.schedule import RUNS, Standing
 from syncing.staff import ReadOnlyAdmin, RowFilter
 from syncing.tasks import tasks
@@ -82,10 +82,32 @@ class SyncMetricAdmin(ReadOnlyAdmin):
 
     icon = "query_stats"
     nothing_yet = "Nothing was measured yet. Servers write what they measure every few seconds (SYNC_METRICS_SECONDS)."
-    list_display = ("starts_at", "span", "name", "labels", "kind", "count", "total", "least", "greatest", "unit")
+    list_display = ("starts_at", "name", "told_labels", "kept_by", "count", "told_total", "from_to", "unit")
     search_fields = ("name__exact",)
     search_help_text = "The whole name, such as delivery_seconds"
     exclude = ("sketch",)
+
+    @admin.display(description="labels")
+    def told_labels(self, metric: SyncMetric) -> str:
+        """As one reads them: `table messages, operation insert`."""
+        return ", ".join(f"{name} {value}" for name, value in metric.labels.items()) or "—"
+
+    @admin.display(description="kept by")
+    def kept_by(self, metric: SyncMetric) -> str:
+        """By what the rows are told apart: a window is a process's own."""
+        return "hour" if metric.span == SyncMetric.Span.HOUR else "window"
+
+    @admin.display(description="total")
+    def told_total(self, metric: SyncMetric) -> str:
+        """In few digits: its page has all of them."""
+        return f"{metric.total:.6g}"
+
+    @admin.display(description="from, to")
+    def from_to(self, metric: SyncMetric) -> str:
+        """The least and the greatest value, of what has values."""
+        if metric.least is None or metric.greatest is None:
+            return "—"
+        return f"{metric.least:.4g} to {metric.greatest:.4g}"
 
 
 class MutationReceiptAdmin(ReadOnlyAdmin):

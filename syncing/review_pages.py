@@ -67,7 +67,7 @@ def called(one: Disputed, names: Mapping[str, str]) -> Disputed:
     """With the names of rows beside their ids, where it refers to rows whose names are known."""
     if one.type is not ColumnType.UUID or not names:
         return one
-    told = {
+    told: dict[str, Any] = {
         side: f"{names[value]} ({value})"
         for side in ("base", "server", "client")
         if isinstance(value := getattr(one, side), str) and value in names

@@ -10,6 +10,8 @@ from django.db import models
 from django.http import HttpRequest
 from django.utils.text import capfirst
 
+from syncing.staff.pages import ReadOnlyAdmin
+
 #: Rows that are counted, of what goes with those that are deleted.
 MOST_COUNTED = 10_000
 MOST_ROWS, MOST_NAMED = 1_000, 50
@@ -50,7 +52,7 @@ def what_goes(
             protected.append(f"{told} {kind}: give them to somebody else, or delete them first")
         else:
             counts[kind] = told
-            if related in site._registry and not may_delete(related, request, site):
+            if not may_delete(related, request, site):
                 lacking.add(str(related._meta.verbose_name))
             if found >= most and related._meta.related_objects:
                 protected.append(f"{told} {kind}, which is too much for one page: delete those first, or part by part")
@@ -58,6 +60,9 @@ def what_goes(
 
 
 def may_delete(model: type[models.Model], request: HttpRequest, site: AdminSite) -> bool:
-    """Whether the user may delete rows of this kind, by its page."""
+    """Whether the user may delete rows of this kind, by its page.
+
+    What nobody deletes by hand (clients, receipts, conflicts) goes with what it belongs to.
+    """
     page = site._registry.get(model)
-    return bool(page is None or page.has_delete_permission(request))
+    return bool(page is None or isinstance(page, ReadOnlyAdmin) or page.has_delete_permission(request))

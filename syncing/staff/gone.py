@@ -11,7 +11,6 @@ from django.contrib.admin import helpers
 from django.contrib.auth import get_user_model
 from django.db.models import Model
 from django.db.models.expressions import DatabaseDefault
-from django.forms import BaseForm
 from django.forms.utils import ErrorDict, ErrorList
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.urls import reverse
@@ -109,8 +108,8 @@ def typed(page: Any, request: HttpRequest, object_id: str) -> QueryDict:
     return data
 
 
-def unjudged(form: BaseForm) -> None:
-    """Nobody asked yet whether it is right."""
+def unjudged(form: Any) -> None:
+    """Nobody asked yet whether the form is right."""
     form._errors, form.cleaned_data = ErrorDict(), {}
 
 

@@ -49,6 +49,9 @@ class StaffAdmin(PaintedModelAdmin):
     personal_columns: ClassVar[tuple[str, ...]] = ()
     change_list_template = "syncing/staff/change_list.html"
     change_form_template = "syncing/staff/change_form.html"
+    object_history_template = "syncing/staff/history.html"
+    delete_confirmation_template = "syncing/staff/delete.html"
+    delete_selected_confirmation_template = "syncing/staff/delete_selected.html"
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Fieldsets:
         """Without what the database keeps of a row that is not there yet, and what is not for this user's eyes."""
@@ -120,9 +123,14 @@ class StaffAdmin(PaintedModelAdmin):
 
 
 class ReadOnlyAdmin(StaffAdmin):
-    """Everyone who may look may look only."""
+    """Everyone who may look may look only, so that nothing is ever done to a row here."""
 
     actions = None
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().change_view(request, object_id, form_url, {"show_history": False, **(extra_context or {})})
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False

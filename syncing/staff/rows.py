@@ -165,6 +165,11 @@ class SyncedAdmin(TableAdmin):
             context["log_url"] = f"{reverse('admin:syncing_syncevent_changelist')}?q={obj.pk}"
         return super().render_change_form(request, context, add, change, form_url, obj)
 
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
+        """What was done here; it leads to the log, which has what anybody did anywhere."""
+        log_url = f"{reverse('admin:syncing_syncevent_changelist')}?q={object_id}"
+        return super().history_view(request, object_id, {"log_url": log_url, **(extra_context or {})})
+
     def related_lists(self, request: HttpRequest, obj: Any) -> Iterator[tuple[str, str]]:
         """Names and addresses of lists of the rows that refer to this one."""
         for relation in self.model._meta.related_objects:

@@ -26,7 +26,6 @@ LEADS = {
 #: Pages that no sidebar leads to.
 OTHERS = {
     "nothing found": "/admin/projects/project/?q=xylophone",
-    "refused": "/admin/projects/project/?description__contains=a",
     "resync": "/admin/operations/resync/",
     "disconnect": "/admin/operations/disconnect/?user={user}",
     "task": "/admin/operations/run/prune_metrics/",
@@ -43,6 +42,11 @@ def furnish(site: Site) -> None:
     staff = site.insert("users", email=STAFF, name="Staff", is_staff=True, is_superuser=True, password=HASH)
     [(row, owner)] = site.sql("SELECT id, user_id FROM memory WHERE user_id IS NOT NULL ORDER BY id LIMIT 1")
     site.token(staff)
+    # Names of any length, in lists, forms and what one chooses from.
+    long = "A name that goes on and on, " * 6
+    site.sql("UPDATE sessions SET title = %s", long)
+    site.sql("UPDATE projects SET name = left(%s, 190)", long)
+    site.sql("UPDATE users SET name = left(%s, 190) WHERE id <> %s", long, staff)
     for status in ("open", "open", "resolved"):
         site.insert(
             "sync_conflicts", user_id=owner, table_name="memory", row_id=row, type="same_column", status=status,
@@ -73,30 +77,30 @@ def sign_in(page: Page, origin: str) -> None:
     page.wait_for_url(f"{origin}/admin/")
 
 
-def found(page: Page, origin: str, site: Site) -> Iterator[tuple[str, str]]:
-    """Names and addresses of all pages that GET shows."""
+def walk(page: Page, origin: str, site: Site) -> Iterator[tuple[str, str]]:
+    """Opens all pages that GET shows, one after the other: name and address of each, while it is open."""
     page.goto(f"{origin}/admin/")
+    lists = dict.fromkeys(path for path in links(page.locator("a[href^='/admin/']")) if path.count("/") == 4)
     yield "overview", "/admin/"
-    sidebar = page.locator("#nav-sidebar-apps a[href^='/admin/'], nav a[href^='/admin/'], aside a[href^='/admin/']")
-    lists = dict.fromkeys(path for path in links(sidebar) if path.count("/") == 4)
     seen: set[str] = set()
     for path in lists:
         name = path.strip("/").rpartition("/")[2]
-        yield name, path
         waiting = [(name, path)]
         while waiting:
             title, at = waiting.pop(0)
             page.goto(origin + at)
+            yield title, at
             for kind, selector in LEADS.items():
                 for address in links(page.locator(selector))[:1]:
                     key = f"{name} {kind}"
                     if key not in seen and address.startswith("/admin/") and (kind != "add" or path in address):
                         seen.add(key)
-                        yield key, address
                         waiting.append((key, address))
     [(user,)] = site.sql("SELECT id FROM users WHERE email = %s", STAFF)
     for name, path in OTHERS.items():
-        yield name, path.format(user=user)
+        address = path.format(user=user)
+        page.goto(origin + address)
+        yield name, address
 
 
 def links(located: object) -> list[str]:

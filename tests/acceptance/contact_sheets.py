@@ -1,6 +1,6 @@
 """Every page of the admin on sheets to look at, light and dark, narrow and wide:
 
-    python -m tests.acceptance.contact_sheets FOLDER
+python -m tests.acceptance.contact_sheets FOLDER
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import sync_playwright
 
 from claudia.postgres import EmbeddedPostgres
-from tests.acceptance.admin_pages import found, furnish, sign_in
+from tests.acceptance.admin_pages import furnish, sign_in, walk
 from tests.acceptance.browser import CHROMIUM
 from tests.acceptance.server import ROOT
 from tests.acceptance.site import Site, drop_database, make_database
@@ -41,17 +41,14 @@ def main(folder: Path) -> None:
             furnish(site)
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-                pages: list[tuple[str, str]] = []
                 for theme in ("light", "dark"):
                     for width, height in WIDTHS.items():
                         size = {"width": width, "height": height}
                         page = browser.new_context(viewport=size, color_scheme=theme).new_page()
                         sign_in(page, server.origin)
-                        pages = pages or list(found(page, server.origin, site))
                         pictures = []
-                        for title, path in pages:
-                            page.goto(server.origin + path)
-                            page.wait_for_load_state("networkidle") if title != "overview" else None
+                        for title, _ in walk(page, server.origin, site):
+                            page.wait_for_load_state("networkidle")
                             shot = folder / "shot.png"
                             page.screenshot(path=str(shot), animations="disabled", full_page=True)
                             with Image.open(shot) as picture:

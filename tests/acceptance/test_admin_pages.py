@@ -1,4 +1,4 @@
-"""Every page of the admin in a real browser: it fits a telephone, and runs and paints nothing that its policy forbids."""
+"""Every page of the admin in a real browser: it fits a telephone, and does nothing that its policy forbids."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser
 
-from tests.acceptance.admin_pages import found, furnish, sign_in
+from tests.acceptance.admin_pages import furnish, sign_in, walk
 from tests.acceptance.browser import CHROMIUM
 from tests.acceptance.monitored import monitored
 from tests.acceptance.site import Site
@@ -28,26 +28,23 @@ def place(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield site
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(("theme", "width"), [("light", 1440), ("dark", 390)])
 def test_every_page_fits_and_breaks_no_rule_of_its_own(browser: Browser, place: Site, theme: str, width: int) -> None:
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)  # type: ignore[arg-type]
-    page, wrong, at = context.new_page(), [], ["/login/"]
-    page.on("pageerror", lambda error: wrong.append(f"{at[0]}: {error}"))
+    page, wrong, origin = context.new_page(), [], place.servers[0].origin
+    page.on("pageerror", lambda error: wrong.append(f"{page.url.removeprefix(origin)}: {error}"))
     page.on(
         "console",
         lambda said: (
-            wrong.append(f"{at[0]}: {said.text}")
+            wrong.append(f"{page.url.removeprefix(origin)}: {said.text}")
             if said.type in ("error", "warning") and not EXPECTED.search(said.text)
             else None
         ),
     )
-    origin = place.servers[0].origin
     sign_in(page, origin)
     seen = 0
-    for _, path in list(found(page, origin, place)):
-        at[0] = path
-        page.goto(origin + path)
-        page.wait_for_load_state()
+    for _, path in walk(page, origin, place):
         wide = page.evaluate("document.documentElement.scrollWidth")
         if wide > width:
             wrong.append(f"{path}: {wide} pixels wide")

@@ -7,8 +7,9 @@ from typing import Any
 from django.apps import apps
 from django.contrib.admin import site
 from django.contrib.auth.models import Group
-from django.db import models
+from django.db import connection, models
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from accounts.models import User
@@ -85,3 +86,17 @@ def person_of(client: Client) -> User:
     """Who is signed in."""
     person: User = client.person
     return person
+
+
+def plans(client: Client, url: str, table: str) -> list[str]:
+    """Plans of the page's queries of this table."""
+    with CaptureQueriesContext(connection) as queries:
+        assert client.get(url).status_code == 200, url
+    found = []
+    for query in queries:
+        if query["sql"].startswith("SELECT") and f'FROM "{table}"' in query["sql"]:
+            with connection.cursor() as cursor:
+                cursor.execute("EXPLAIN " + query["sql"])
+                found.append("\n".join(line for (line,) in cursor.fetchall()))
+    assert found, f"nothing was asked of {table} by {url}"
+    return found

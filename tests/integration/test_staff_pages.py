@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.admin import site
@@ -21,11 +22,12 @@ from conversations.models import Message, Session
 from conversations.services import add_message
 from memory.models import Memory
 from projects.models import Collaborator, Project
-from syncing.models import PersonalReading
+from syncing.models import PersonalReading, SyncClient
 from syncing.staff.rows import TableAdmin
 from tests.cast import cast
 from tests.factories import AgentFactory, ApiTokenFactory, MemoryFactory, SessionFactory
-from tests.integration.staff import address, member, registered
+from tests.factories.syncing import SyncConflictFactory
+from tests.integration.staff import address, member, plans, registered
 
 pytestmark = pytest.mark.django_db
 #: Queries of a page, those for the browser's session, the person and their rights included.
@@ -156,20 +158,6 @@ def indexes_only(world: None) -> None:
         cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL jit = off")
 
 
-def plans(client: Client, url: str, table: str) -> list[str]:
-    """Plans of the page's queries of this table."""
-    with CaptureQueriesContext(connection) as queries:
-        assert client.get(url).status_code == 200, url
-    found = []
-    for query in queries:
-        if query["sql"].startswith("SELECT") and f'FROM "{table}"' in query["sql"]:
-            with connection.cursor() as cursor:
-                cursor.execute("EXPLAIN " + query["sql"])
-                found.append("\n".join(line for (line,) in cursor.fetchall()))
-    assert found, f"nothing was asked of {table} by {url}"
-    return found
-
-
 OPTIONS = {"expiry": ("over", "ahead"), "tag": ("style",)}
 KINDS = {User: ("inactive", "staff"), Agent: ("public",)}
 
@@ -287,3 +275,36 @@ def test_no_answer_lets_the_page_run_scripts_of_its_own(world: None, staff: Clie
         assert not re.search(r"<style", page)
         assert not re.search(r"\son[a-z]+=", page)
     assert "unsafe" not in Client().get("/login/")["Content-Security-Policy"]
+
+
+def test_the_history_of_a_row_leads_to_the_log_and_a_row_that_is_only_looked_at_has_none(
+    world: None, staff: Client
+) -> None:
+    project = Project.objects.get(name="Dashboard")
+    page = opened(staff, address(Project, "history", project.pk))
+    assert "Nothing was done to it here" in page
+    assert f"/admin/syncing/syncevent/?q={project.pk}" in page
+    entry = LogEntry.objects.log_actions(
+        staff.person.pk, [project], 2, change_message="looked after", single_object=True
+    )
+    assert "looked after" in opened(staff, address(Project, "history", project.pk))
+    assert f'href="{address(LogEntry, "history", entry.pk)}"' not in opened(
+        staff, address(LogEntry, "change", entry.pk)
+    )
+
+
+def test_what_is_kept_of_a_person_goes_with_them(world: None, staff: Client) -> None:
+    person = User.objects.get(name="Vera")
+    SyncClient.objects.create(client=uuid4(), user=person)
+    SyncConflictFactory(user=person)
+    page = opened(staff, address(User, "delete", person.pk))
+    assert "have permission" not in page
+    assert "sync clients: 1" in page.lower()
+    assert staff.post(address(User, "delete", person.pk), {"post": "yes"}).status_code == 302
+    assert not User.objects.filter(pk=person.pk).exists()
+
+
+def test_a_group_is_deleted_without_a_list_of_what_it_may(staff: Client) -> None:
+    group = Group.objects.get(name="viewer")
+    assert "Group_permissions" not in opened(staff, address(Group, "delete", group.pk))
+    assert staff.post(address(Group, "delete", group.pk), {"post": "yes"}).status_code == 302
