@@ -34,11 +34,12 @@ from syncing.identification import Authenticator, identify
 from syncing.intake import TRY_AGAIN
 from syncing.packets import Packet
 from syncing.protocol import BadMember, ClientFrame, UnreadableFrame, encode, parse_each
+from syncing.queueing import QueueLink
 from syncing.rates import Bucket
 from syncing.receipts import Answer
 from syncing.shapes import Shape
 from syncing.staging import answer
-from syncing.transport import EXTENSION, QueueLink, ServerLink
+from syncing.transport import EXTENSION, ServerLink
 
 logger = logging.getLogger(__name__)
 

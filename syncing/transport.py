@@ -3,17 +3,15 @@
 `PushProtocol` is Daphne's WebSocket protocol with a `ServerLink` in `scope["extensions"]["claudia.link"]`, by which the
 hub writes frames directly. It uses what Daphne, autobahn and Twisted keep to themselves: their versions are pinned, and
 tests/integration/test_transport_contract.py fails when one of them changes it. Under another ASGI server the consumer
-falls back to `QueueLink`.
+falls back to `queueing.QueueLink`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
-import logging
 import struct
 import termios
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -28,11 +26,7 @@ from syncing.packets import Packet
 from syncing.rates import Bucket
 from syncing.traffic import RECEIVED, TRAFFIC
 
-logger = logging.getLogger(__name__)
-
 EXTENSION = "claudia.link"
-#: Bytes that may wait for a client before it counts as not reading, where the server does not tell by itself.
-HIGH_WATER = 256 * 1024
 #: Frames of one client that may wait to be handled; then nothing more is read from its socket.
 WAITING_FRAMES = 4
 #: Pings of the WebSocket itself, from one client in a second.
@@ -333,70 +327,3 @@ def use_push_protocol() -> None:
     """Makes Daphne speak through `PushProtocol`; before its server starts."""
     WebSocketFactory.protocol = PushProtocol
     use_contextless_deflate()
-
-
-class QueueLink(Gate):
-    """Sends through the ASGI server, one message after the other, for servers whose sockets we do not know."""
-
-    def __init__(self, send: Callable[[bytes], Awaitable[None]], close: Callable[[int], Awaitable[None]]) -> None:
-        super().__init__()
-        self._send = send
-        self._close = close
-        self._queue: deque[bytes | int] = deque()
-        self._bytes = 0
-        self.sent = 0
-        self.closed = False
-        self.code: int | None = None
-        self._task: asyncio.Task[None] | None = None
-        TRAFFIC.begin(self)
-
-    def write(self, frame: Packet) -> None:
-        """Sends a text frame."""
-        self._bytes += len(frame.text)
-        self.frames += 1
-        self.written += len(frame.text)
-        if self._bytes > HIGH_WATER:
-            self.pause()
-        self._put(frame.text)
-
-    def close(self, code: int) -> None:
-        """After what was written before."""
-        self._put(code)
-        self.code = self.code or int(code)
-        self.closed = True
-
-    def taken(self) -> None:
-        """The ASGI server alone knows how many frames wait."""
-        RECEIVED.add()
-
-    def end(self) -> None:
-        """The client is gone."""
-        super().end()
-        self.closed = True
-        self._queue.clear()
-        TRAFFIC.end(self, self.code or ABNORMAL)
-
-    def _put(self, item: bytes | int) -> None:
-        if not self.gone:
-            self._queue.append(item)
-            if self._task is None:
-                self._task = asyncio.get_running_loop().create_task(self._work())
-
-    async def _work(self) -> None:
-        try:
-            while self._queue:
-                item = self._queue.popleft()
-                if isinstance(item, int):
-                    super().end()
-                    await self._close(item)
-                    return
-                await self._send(item)
-                self._bytes -= len(item)
-                self.sent += len(item)
-                if self.paused and self._bytes < HIGH_WATER // 2:
-                    self.resume()
-        except Exception:
-            logger.debug("a client is gone while it was written to", exc_info=True)
-            self.end()
-        finally:
-            self._task = None

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from syncing.packets import Packet
-from syncing.transport import HIGH_WATER, QueueLink
+from syncing.queueing import HIGH_WATER, QueueLink
 
 
 class Socket:
