@@ -73,7 +73,7 @@ def _head(entry: Entry, cast: Cast) -> str:
 def _who(actor: Actor, cast: Cast) -> str:
     who = cast.who(actor)
     told: list[Any] = [who.name or "nobody in particular", who.origin and f"by {who.origin}", who.agent]
-    return escape(", ".join(filter(None, told)))
+    return escape(_plain(", ".join(filter(None, told))))
 
 
 def _column(shown: Shown) -> Iterator[str]:
@@ -87,8 +87,13 @@ def _column(shown: Shown) -> Iterator[str]:
 
 
 def _piece(segment: Segment) -> str:
-    text = escape(segment.text.replace("\n", "\n        "))
+    text = escape(_plain(segment.text).replace("\n", "\n        "))
     if segment.change not in MARKS:
         return text
     colour, begins, ends = MARKS[segment.change]
     return f"[{colour}]{escape(begins)}{text}{escape(ends)}[/]"
+
+
+def _plain(text: str) -> str:
+    """Without what a terminal would obey: people may have written anything."""
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "�" for sign in text)

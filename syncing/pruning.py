@@ -30,10 +30,7 @@ def prune(older_than: timedelta, *, stop: Callable[[], bool] = lambda: False) ->
     """
     before = timezone.now() - older_than
     while not stop():
-        oldest = (
-            SyncMetric.objects.filter(starts_at__lt=before).order_by("starts_at").values_list("starts_at", flat=True)
-        )
-        first = oldest.first()
+        first = _oldest(before)
         if first is None:
             return
         until = min(before, midnight(first) + DAY)

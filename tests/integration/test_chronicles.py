@@ -195,6 +195,14 @@ def test_it_tells_when_who_and_what(ring: Ring, tmp_path: Path) -> None:
     assert second["missing_before"] is False
 
 
+def test_what_people_wrote_does_not_command_the_terminal(ring: Ring) -> None:
+    row = MemoryFactory(user=UserFactory(name="\x1b]0;owned\x07"), summary="\x1b[2Jgone\u202e")
+    change(row, importance=7)
+    said = sync_history("memory", row.pk)
+    assert not set(said) & set("\x1b\x07\u202e")
+    assert "�[2Jgone�" in said
+
+
 def test_what_cannot_be_asked_is_refused_in_words(ring: Ring, tmp_path: Path) -> None:
     some = MemoryFactory().pk
     with pytest.raises(CommandError, match="There is no synced table 'nothing': say one of agents"):

@@ -344,10 +344,6 @@ def run_prune_log(age: timedelta, order: Order | None = None) -> list[retention.
         return list(prune_log(database, age, order or Order()))
 
 
-def test_pruning_waits_a_tenth_of_a_second_for_a_leaf() -> None:
-    assert retention.LOCK_TIMEOUT == 100
-
-
 def test_what_is_written_between_counting_and_locking_is_not_lost(
     ring: Ring, old_leaf: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
