@@ -256,3 +256,21 @@ async def test_more_than_can_wait_is_refused(line: Intake, monkeypatch: pytest.M
         line.admit(user, client, 1)
     await task
     line.admit(user, client, 1)
+
+
+async def test_when_the_process_ends_what_has_not_begun_must_come_again(line: Intake) -> None:
+    row = await database_sync_to_async(session)()
+    user, client, begun, late = str(row.user_id), uuid4(), Teller(), Teller()
+    async with await psycopg.AsyncConnection.connect(conninfo("psql")) as psql:
+        await psql.execute("SELECT FROM sessions WHERE id = %s FOR UPDATE", [row.pk])
+        task = asyncio.create_task(line.apply(user, client, [title(row, "begun")], begun))
+        for _ in range(5):
+            await asyncio.sleep(0)  # it is handed to a thread
+        behind = asyncio.create_task(line.apply(user, client, [title(row, "behind")], late))
+        await asyncio.sleep(0)
+        assert line.waiting == 2
+        line.refuse_all()
+        await psql.rollback()
+        await asyncio.gather(task, behind)
+    assert (begun.words, late.words) == (["applied"], ["unavailable"])
+    assert line.waiting == 0
