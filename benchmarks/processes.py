@@ -7,6 +7,7 @@ which looks at the log and reads each batch; what it takes over is sockets. Then
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import defaultdict
 from contextlib import ExitStack
@@ -115,6 +116,7 @@ def main() -> bool:
     conditions = {"clients": CLIENTS, "changes a second": RATE, "writers at full speed": WRITERS}
     report = Report("processes", "What does another server process cost, and what does it bring?", conditions)
     found: Found = defaultdict(list)
+    load = os.getloadavg()[0]
     with site() as place:
         person = place.person("alice")
         for _ in range(ROUNDS):
@@ -139,6 +141,9 @@ def main() -> bool:
         )
     report.limit("CPU of nginx for a client that comes, TLS handshake and all", unit="ms", values=found["nginx"])
     report.limit("CPU of the server behind it for a client that comes", unit="ms", values=found["server"])
+    report.note(
+        f"When it began the machine's load was {load:.0f}: where that is much, delays and rates say little, CPU does."
+    )
     return report.finish()
 
 
