@@ -122,6 +122,9 @@ class Standby:
         Raises Lost where the standby fails inside.
         """
         view = self._view(checkpoint, tables)
+        if view is None:
+            yield None
+            return
         try:
             yield view
         except psycopg.Error as error:
@@ -130,8 +133,7 @@ class Standby:
         except BaseException:
             self._discard()
             raise
-        if view is not None:
-            self._end(view.connection)
+        self._end(view.connection)
 
     def _view(self, checkpoint: Checkpoint, tables: Collection[str]) -> View | None:
         if not self.usable:
