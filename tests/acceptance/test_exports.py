@@ -23,7 +23,7 @@ ROWS = 100_000
 MOST_GROWTH = 32 * MEGABYTE
 EXPORTING = """
     SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND state <> 'idle' AND query LIKE '%FETCH FORWARD%'
+    WHERE datname = current_database() AND state <> 'idle' AND query LIKE '%%FETCH FORWARD%%'
         AND pid <> pg_backend_pid()
 """
 

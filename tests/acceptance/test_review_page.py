@@ -169,6 +169,50 @@ def test_several_are_selected_previewed_and_decided(reviewing: Reviewing, site: 
     assert titles == ["the client", "the client", "the server"]
 
 
+def test_a_row_that_is_referred_to_is_found_by_its_name_and_by_keyboard(
+    reviewing: Reviewing, site: Site, cast: Cast
+) -> None:
+    page = reviewing.page
+    theirs, wanted, chosen, other = (
+        site.project(cast.alice, name) for name in ("Atlas", "Borealis", "Corona", "Delta")
+    )
+    session = site.session(cast.alice, theirs)
+    one = site.insert(
+        "sync_conflicts", user_id=cast.bob.id, table_name="sessions", row_id=session, type="same_column",
+        fields=["project_id"], local=json.dumps({"project_id": wanted}), base=json.dumps({"project_id": None}),
+        remote=json.dumps({"project_id": theirs}),
+    )  # fmt: skip
+    reviewing.open(f"{QUEUE}{one}/change/")
+    expect(reviewing.question("project_id")).to_contain_text("Atlas")
+    reviewing.press("j", "e")
+    box = reviewing.question("project_id").get_by_role("combobox")
+    expect(box).to_be_focused()
+    expect(box).to_have_value("Borealis")
+    reviewing.press("Control+a")
+    page.keyboard.type("corona")
+    expect(page.get_by_role("option")).to_have_count(1)
+    reviewing.press("Enter")
+    expect(box).to_have_value("Corona")
+    expect(page.get_by_role("option")).to_have_count(0)
+    reviewing.press("Control+a")
+    page.keyboard.type("delt")
+    expect(page.get_by_role("option").first).to_contain_text("Delta")
+    reviewing.press("Escape")  # closes the list, and leaves what was chosen
+    expect(box).to_have_value("Corona")
+    expect(box).to_be_focused()
+
+    site.update("sessions", session, project_id=other)
+    expect(page.locator("#moved")).to_be_visible(timeout=20_000)
+    expect(reviewing.question("project_id")).to_contain_text("Delta")
+    expect(box).to_have_value("Corona")
+    expect(box).to_be_focused()
+    reviewing.press("Escape", "Enter")
+    expect(page.get_by_role("dialog", name="Decide like this?")).to_be_visible()
+    reviewing.press("Enter")
+    page.wait_for_url(lambda url: one not in url)
+    assert site.sql("SELECT project_id::text FROM sessions WHERE id = %s", session) == [(chosen,)]
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_pages_fit_and_run_nothing_that_stands_in_them(
     width: int, desk: Desk, reviewing: Reviewing, site: Site, cast: Cast
