@@ -58,7 +58,7 @@ def find(
     if full_text and isinstance(rows, SearchQuerySet):
         matching = rows.filter(search=SearchQuery(term, config=CONFIG, search_type="websearch"))
         # To rank that many takes seconds, and nobody reads them all: the newest will do.
-        return matching if are_many(matching) else rows.search(term)
+        return matching if matching.order_by()[:MANY].count() >= MANY else rows.search(term)
     matching_part = Q(pk__in=[])
     for whole in exact:
         matching_part |= Q(**{whole: term})
@@ -67,14 +67,10 @@ def find(
     for part in parts:
         matching_part |= Q(Contains(part, term))
     by_part = rows.filter(matching_part)
-    # Few are found before they are put in order: else PostgreSQL walks through the table in that order until it has met
-    # a page of them. Many are met soon.
-    return by_part if are_many(by_part) else rows.filter(pk__in=by_part.order_by().values("pk")[:MANY])
-
-
-def are_many(found: QuerySet[Any]) -> bool:
-    """Whether at least MANY rows are found; no more are counted."""
-    return found.order_by()[:MANY].count() >= MANY
+    # Few are found once, before they are counted and put in order: else PostgreSQL looks for them each time, or walks
+    # through the table in that order until it has met a page of them. Many are met soon.
+    few = list(by_part.order_by().values_list("pk", flat=True)[:MANY])
+    return by_part if len(few) >= MANY else rows.filter(pk__in=few)
 
 
 def uuid_of(term: str) -> UUID | None:
