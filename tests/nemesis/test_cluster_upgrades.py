@@ -8,6 +8,7 @@ import asyncio
 import json
 import urllib.error
 import urllib.request
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -80,7 +81,7 @@ async def test_a_column_is_dropped_in_the_right_order_and_nobody_is_disconnected
         new = await asyncio.to_thread(produce, own_site, code=second.folder)
         assert any("memory.0004_no_mood" in line and "wait" in line for line in new.output)
         assert "memory.0004_no_mood" in await asyncio.to_thread(second.manage, "check", "--database", "default")
-        async with back(new, cast.bob, one.replica) as other:
+        async with back(new, cast.bob, deepcopy(one.replica)) as other:  # both go on from here
             resumed = {answer["id"]: answer["resumed"] for answer in await other.resume(**EVERYTHING)}
             assert {id_ for id_, goes_on in resumed.items() if not goes_on} == {"memory"}
             await other.until(lambda: other.replica.ready("memory"), "the memories are read anew")
