@@ -225,26 +225,6 @@ class Prune(Ordinary):
 OLDEST = "SELECT pg_snapshot_xmin(snapshot)::text::bigint FROM sync_checkpoints ORDER BY id LIMIT 1"
 
 
-def prune(url: str, before: int) -> int:
-    """As it will be done: old checkpoints go, committed; then each leaf whose events lie before all that are left.
-
-    Gives how many leaves.
-    """
-    truncated = 0
-    with psycopg.connect(url, autocommit=True, application_name="nemesis") as connection:
-        connection.execute("DELETE FROM sync_checkpoints WHERE id < %s", [before])
-        for slot in range(16):
-            with connection.transaction():
-                connection.execute(f"LOCK TABLE sync_events_{slot} IN ACCESS EXCLUSIVE MODE")
-                row = connection.execute(
-                    f"SELECT max(xid)::text::bigint, ({OLDEST}) FROM sync_events_{slot}"
-                ).fetchone()
-                if row and row[0] is not None and row[0] < row[1]:
-                    connection.execute(f"TRUNCATE sync_events_{slot}")
-                    truncated += 1
-    return truncated
-
-
 class JumpClock(Ordinary):
     """The clock of whoever was started with it jumps by days, forward and back."""
 
