@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,10 @@ PASS = (
     """,
     "UPDATE sync_checkpoints SET created_at = created_at - make_interval(days => %(days)s)",
 )
+SETTLED = """
+    SELECT coalesce((SELECT max(xid) FROM sync_events) < pg_snapshot_xmin(pg_current_snapshot()), true)
+"""
+PATIENCE = 100.0
 CHECKPOINT = """
     INSERT INTO sync_checkpoints (mark, opens_mark, snapshot)
     SELECT coalesce(%s, (SELECT mark FROM sync_checkpoints ORDER BY id DESC LIMIT 1)), %s::text IS NOT NULL,
@@ -55,10 +60,25 @@ class Ring:
         assert row is not None
         return row[0]
 
-    def checkpoint(self, *, opens: bool = False) -> int:
-        """Takes one; the first one opens a mark, too."""
+    def checkpoint(self, *, opens: bool = False, settled: bool = True) -> int:
+        """Takes one; the first one opens a mark, too.
+
+        settled: when all that is logged lies below its xmin.
+        """
+        if settled:
+            self.settle()
         mark = log.new_mark() if opens or not self.checkpoints() else None
         return int(self.ask(CHECKPOINT, mark, mark))
+
+    def settle(self) -> None:
+        """Transactions of other tests, in other databases of the server, hold back every snapshot's xmin, as anywhere.
+
+        Returns when none does any more; there is nothing that one could wait for.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while not self.ask(SETTLED):
+            assert time.monotonic() < deadline, "a transaction of the server is open for long"
+            time.sleep(0.01)
 
     def passes(self, days: int) -> None:
         """So many days."""

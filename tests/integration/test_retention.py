@@ -176,7 +176,7 @@ def test_events_that_the_oldest_kept_checkpoint_does_not_see_stay_whatever_their
         one.execute("SELECT pg_current_xact_id()")
         MemoryFactory()
         ring.passes(9)
-        ring.checkpoint()
+        ring.checkpoint(settled=False)
         one.execute(STRAY, [9])
         one.commit()
     ring.db.execute("UPDATE sync_events SET created_at = created_at - interval '9 days' WHERE op = 'R'")
@@ -258,6 +258,7 @@ def test_without_any_server_the_log_is_pruned_too(ring: Ring) -> None:
     prune_sync()
     assert ring.checkpoints() == [first]
     ring.passes(2)
+    ring.settle()
     prune_sync()
     assert len(ring.checkpoints()) == 2
     ring.passes(9)

@@ -193,10 +193,7 @@ class Forget(Ordinary):
 
 
 class Prune(Ordinary):
-    """Checkpoints are thinned, and the log is pruned past the cursors of those who are away.
-
-    Not past the server's own position, of which there may be one only: in a few days it has got further than that.
-    """
+    """Checkpoints are thinned, and the log is pruned past the cursors of those who are away, and the servers' own."""
 
     strikes = 6
     OLD = "UPDATE public.sync_checkpoints SET created_at = date_bin('10 s', now() - interval '1 hour', 'epoch')"
@@ -209,14 +206,16 @@ class Prune(Ordinary):
             await asyncio.to_thread(campaign.again, self.OLD)
             await asyncio.to_thread(campaign.again, log.THIN)
             return
-        before = max(one.recording.shown[-1].checkpoint for one in campaign.clients if one.recording.shown)
         with suppress(psycopg.OperationalError):  # another fault has taken the database
-            self.pruned += await asyncio.to_thread(self._prune, campaign.database_url, before)
+            self.pruned += await asyncio.to_thread(self._prune, campaign.database_url)
 
-    def _prune(self, url: str, before: int) -> int:
-        """Row by row, since all that these writers write lies in one leaf, which is never old as a whole."""
+    def _prune(self, url: str) -> int:
+        """Up to the newest checkpoint, which some server may not have read yet: then that one has to begin anew.
+
+        Row by row, since all that these writers write lies in one leaf, which is never old as a whole.
+        """
         with psycopg.connect(url, autocommit=True, application_name="nemesis") as connection:
-            connection.execute("DELETE FROM sync_checkpoints WHERE id < %s", [before])
+            connection.execute("DELETE FROM sync_checkpoints WHERE id < (SELECT max(id) FROM sync_checkpoints)")
             return connection.execute(
                 f"DELETE FROM sync_events WHERE xid < ({OLDEST})::text::xid8"
             ).rowcount  # fmt: skip

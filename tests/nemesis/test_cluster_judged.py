@@ -53,7 +53,7 @@ async def test_commits_are_forgotten_in_a_crash(cluster: Cluster, tmp_path: Path
 
 async def test_the_log_is_pruned_and_checkpoints_are_thinned(cluster: Cluster, tmp_path: Path) -> None:
     fault = Prune()
-    await holds(Campaign(cluster.url, tmp_path, seed=11, faults=[fault]))
+    await holds(Campaign(cluster.url, tmp_path, seed=11, faults=[fault], servers=2))
     assert fault.pruned
 
 
