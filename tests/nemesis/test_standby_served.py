@@ -145,7 +145,7 @@ async def whole(own_site: Site, one: Client) -> None:
     assert list(rows) == [1, 2]
     assert 0 < rows[1] < MANY, "it did not fail in the middle"
     assert rows[2] == len(one.rows("messages")) == MANY
-    await one.subscribe(**EVERYTHING)
+    await one.subscribe(**{table: table for table in EVERYTHING if table != "messages"})
     await agrees(own_site, one)
 
 
