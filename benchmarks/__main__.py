@@ -1,5 +1,7 @@
 """All benchmarks, one after the other: `python -m benchmarks`, or `make bench`. Names on the command line choose some.
 
+Two run only when they are named: `processes` and `pruning`, of four minutes each.
+
 Exit status 1 if a limit does not hold, 2 if a program failed.
 """
 
@@ -35,6 +37,8 @@ PROGRAMS = {
     "pruning": 240,
     "quiet": 400,
 }
+#: Only when they are named: what operators ask once takes longer than the rest of a quarter of an hour.
+NAMED_ONLY = ("processes", "pruning")
 #: It only waits, and so does it beside the others.
 BESIDE = "quiet"
 
@@ -43,7 +47,7 @@ def main() -> int:
     """Runs them with a line of progress each, then draws the plots."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(PROGRAMS)}")
-    names = parser.parse_args().names or list(PROGRAMS)
+    names = parser.parse_args().names or [name for name in PROGRAMS if name not in NAMED_ONLY]
     if unknown := [name for name in names if name not in PROGRAMS]:
         parser.error(f"there is no benchmark {unknown[0]!r}: one of {', '.join(PROGRAMS)}")
     console = Console()
