@@ -31,7 +31,7 @@ test: environment-test ## Run all tests: of the browser client in node, then all
 		echo "claudia: node is not installed, so the tests of the browser client (tests/js) were NOT run." >&2; \
 		test -z "$$CI" || status=1; \
 	fi; \
-	$(BIN)/python -m pytest -n auto $(ARGS) || status=$$?; \
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS) || status=$$?; \
 	exit $$status
 
 bench: environment-bench ## Measure everything beside its baseline, in about a quarter of an hour; draw docs/benchmarks/

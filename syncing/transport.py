@@ -38,8 +38,8 @@ OPTIONS = frozenset(WebSocketProtocol.CONFIG_ATTRS)
 ABNORMAL = 1006
 #: Seconds within which a client answers a close; then it is cut off, and what it has not read yet is lost.
 ANSWERED_WITHIN = 3.0
-#: Seconds that the end of the process waits for all of them.
-CLOSED_WITHIN = 2.0
+#: Seconds that the end of the process waits for all of them, and until those are gone that it cuts off then.
+CLOSED_WITHIN, CUT_WITHIN = 2.0, 0.5
 
 
 def unacknowledged(socket: Any) -> int:
@@ -179,6 +179,11 @@ class ServerLink(Gate):
         # Not sendClose(): it refuses 1012, and every code that is not a plain int.
         self._protocol.sendCloseFrame(code=int(code))
 
+    def cut(self) -> None:
+        """Waits no longer for the client's answer."""
+        if not self.gone:
+            self._protocol.dropConnection(abort=True)
+
     # What Twisted calls.
 
     def pauseProducing(self) -> None:
@@ -233,10 +238,14 @@ def close_all(code: int) -> Awaitable[None]:
         link.close(code)
 
     async def closed() -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSED_WITHIN):
-                for link in links:
-                    await link.ended()
+        for patience in (CLOSED_WITHIN, CUT_WITHIN):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    for link in links:
+                        await link.ended()
+                    return
+            for link in links:
+                link.cut()
 
     return closed()
 

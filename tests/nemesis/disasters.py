@@ -23,6 +23,19 @@ from tests.nemesis.freezing import arm, froze, thaw
 
 #: Transactions that are lost with a tail, at least.
 TAIL = 30
+NEWEST = "SELECT coalesce(max(id), 0) FROM sync_checkpoints"
+
+
+async def seen_since(campaign: Campaign, checkpoint: int) -> None:
+    """Returns when some client has shown a later checkpoint: what is cut off now was seen."""
+
+    def seen() -> bool:
+        shown = (one.recording.shown for one in campaign.clients)
+        return any(steps and steps[-1].checkpoint > checkpoint for steps in shown)
+
+    async with asyncio.timeout(60):
+        while not seen():  # noqa: ASYNC110 recordings tell nobody
+            await asyncio.sleep(0.02)
 
 
 def truth_of(cluster: Cluster) -> Truth:
@@ -51,7 +64,9 @@ class FailOver(Ordinary):
     async def strike(self, campaign: Campaign, draw: random.Random) -> None:
         if self._lossy:
             await self.part()
+            [[newest]] = self.primary.sql(NEWEST)
             await campaign.reached(campaign.committed + TAIL)
+            await seen_since(campaign, newest)
         await self.fail_over(campaign)
 
     async def part(self) -> None:
@@ -86,11 +101,14 @@ class RollBack(Ordinary):
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self._volume: Cluster | None = None
+        self._newest = 0
 
     async def strike(self, campaign: Campaign, draw: random.Random) -> None:
         if self._volume is None:
             self._volume = await asyncio.to_thread(self._copy)
+            [[self._newest]] = self.cluster.sql(NEWEST)
             return
+        await seen_since(campaign, self._newest)
         campaign.before.append(await asyncio.to_thread(self._come_back, self._volume))
 
     def _copy(self) -> Cluster:
@@ -124,6 +142,7 @@ class Restore(Ordinary):
         self._elsewhere = elsewhere
         self._other: Cluster | None = None
         self._dump: Path | None = None
+        self._newest = 0
 
     async def begin(self, campaign: Campaign) -> None:
         if self._elsewhere:
@@ -132,7 +151,9 @@ class Restore(Ordinary):
     async def strike(self, campaign: Campaign, draw: random.Random) -> None:
         if self._dump is None:
             self._dump = await asyncio.to_thread(self.cluster.dump)
+            [[self._newest]] = self.cluster.sql(NEWEST)
             return
+        await seen_since(campaign, self._newest)
         replace = self._there if self._elsewhere else self._here
         campaign.before.append(await asyncio.to_thread(replace, self._dump))
 

@@ -50,16 +50,16 @@ def read_by_id() -> None:
 
 def snapshot_at_no_checkpoint() -> None:
     """Rows are read as they are when their turn comes, and not as they were at the checkpoint."""
-    from syncing import snapshots
+    from syncing import projection, snapshots
 
     sound = snapshots.SnapshotRound._read
 
-    def read(self: Any, connection: Any, order: Any) -> None:
+    def read(self: Any, connection: Any, *what: Any) -> Any:
         connection.execute("ROLLBACK")
         connection.execute("SELECT pg_advisory_lock_shared(%s), pg_advisory_unlock_shared(%s)", [BARRIER, BARRIER])
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        connection.execute(snapshots.SPELLING)
-        sound(self, connection, order)
+        connection.execute(projection.SPELLING)
+        return sound(self, connection, *what)
 
     snapshots.SnapshotRound._read = read  # type: ignore[method-assign]
 
