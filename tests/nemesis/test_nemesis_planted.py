@@ -187,10 +187,11 @@ async def test_a_checkpoint_whose_snapshot_is_taken_before_the_lock(cluster: Clu
     async with scene(cluster, tmp_path, "snapshot_before_lock", SYNC_POLL_SECONDS="60") as campaign:
         cluster.sql("ALTER TABLE public.sync_checkpoints DISABLE TRIGGER guard")
         session = campaign.stage.groups[0].session
-        await asyncio.to_thread(serve, campaign.site, SYNC_POLL_SECONDS="60")
+        # The other one looks by itself: if this one holds the gate while it waits, nobody pokes for the second message.
+        await asyncio.to_thread(serve, campaign.site, SYNC_POLL_SECONDS="1")
         one = await campaign.enter(campaign.stage.people[0], "messages", address=0)
         other = await campaign.enter(campaign.stage.people[0], "messages", address=1)
-        await idle(cluster)  # nothing but the poke of the first message makes anybody look
+        await idle(cluster)  # nothing but the poke of the first message makes this one look
         with held(cluster, "SELECT pg_advisory_xact_lock(%s)", BARRIER) as barrier:
             campaign.site.message(session, "first")
             await waits_at(cluster, BARRIER)  # its snapshot is taken: it sees the first message only
