@@ -119,10 +119,6 @@ class Connection:
         """The user's id, as text."""
         return self.identity.user
 
-    def age(self) -> float:
-        """For how many seconds it has been there."""
-        return time.monotonic() - self.opened_at
-
     def ready(self) -> list[Following]:
         """The shapes that get changes."""
         return [following for following in self.shapes.values() if following.state is State.READY]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -30,7 +31,7 @@ logger = logging.getLogger(__name__)
 ASK_AGAIN = 1.0
 GIVEN = """
     SELECT id, kind, user_id::text AS user, client_id::text AS client, tables,
-        extract(epoch FROM clock_timestamp() - given_at)::float8 AS age
+        extract(epoch FROM clock_timestamp() - given_at)::float8 AS age, %s::float8 AS asked_at
     FROM public.sync_orders ORDER BY given_at, id
 """
 MARK = """
@@ -40,7 +41,10 @@ MARK = """
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """As it was given. user, client, tables: None for all; age: how long ago, in seconds."""
+    """As it was given. user, client, tables: None for all. age: how long ago by the database's clock, in seconds.
+
+    asked_at: when it was asked for its age, by this machine's monotonic clock.
+    """
 
     id: UUID
     kind: str
@@ -48,6 +52,12 @@ class Order:
     client: str | None
     tables: list[str] | None
     age: float
+    asked_at: float
+
+    @property
+    def given_at(self) -> float:
+        """By this machine's monotonic clock, or a moment earlier."""
+        return self.asked_at - self.age
 
 
 class Orders:
@@ -100,7 +110,7 @@ class Orders:
             if order.user in (None, one.user) and order.client in (None, str(one.client))
         ]
         if order.kind == DISCONNECT:  # who came since then has been disconnected already
-            concerned = [one for one in concerned if one.age() >= order.age]
+            concerned = [one for one in concerned if one.opened_at <= order.given_at]
         if concerned:
             logger.info("an operator's order: %s, %d connections", order.kind, len(concerned))
             # Rows that were kept for others are as suspect as those that the clients hold.
@@ -151,7 +161,7 @@ class Orders:
 
 def _given() -> list[Order]:
     with brief_connection() as database, database.cursor(row_factory=class_row(Order)) as cursor:
-        return cursor.execute(GIVEN).fetchall()
+        return cursor.execute(GIVEN, [time.monotonic()]).fetchall()
 
 
 def _mark(checkpoint: int, connection: Connection) -> None:
