@@ -283,7 +283,7 @@ def test_recovery_that_cancels_a_statement(cluster: Cluster, standby: Cluster, o
                     assert view is not None
                     own_site.sql("DELETE FROM sessions")
                     own_site.sql("VACUUM messages, sessions")
-                    view.connection.execute("SELECT count(*), pg_sleep(60) FROM messages")
+                    view.connection.execute("SELECT count(*), pg_sleep(60) FROM public.messages")
 
             with pytest.raises(Lost):
                 sleep_inside()

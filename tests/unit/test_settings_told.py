@@ -102,6 +102,7 @@ def test_of_the_processs_own_variables_only_what_resembles_ours_is_told(monkeypa
     monkeypatch.setenv("SYNC_POLL_SECOND", "1")
     monkeypatch.setenv("SYNC_PORT_8000_TCP_ADDR", "10.0.0.1")
     monkeypatch.setenv("PORTS", "1")
+    monkeypatch.setenv("PORT", "1")  # `make` exports it
     reader = Environment()
     reader.number("SYNC_POLL_SECONDS", 1, low=0, high=2)
     reader.integer("PORT", 1, low=0, high=2)
