@@ -51,6 +51,5 @@ async def sentinel(site: Site, one: Client) -> None:
     The client follows `users`.
     """
     (me,) = one.rows("users")
-    before = one.rows("users")[me]["sync_version"]
-    site.sql("UPDATE users SET name = name || '.' WHERE id = %s", me)
-    await one.until(lambda: one.rows("users")[me]["sync_version"] > before, "the sentinel")
+    [[version]] = site.sql("UPDATE users SET name = name || '.' WHERE id = %s RETURNING sync_version", me)
+    await one.until(lambda: one.rows("users")[me]["sync_version"] >= version, "the sentinel")

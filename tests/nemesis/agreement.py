@@ -35,7 +35,9 @@ def stored(site: Site, one: Client) -> State:
 async def agrees(site: Site, one: Client) -> None:
     """The client, which follows everything, comes to show what is stored; nobody writes meanwhile."""
     await sentinel(site, one)
-    assert shown(one) == stored(site, one)
+    here, there = shown(one), stored(site, one)
+    differences = {table: (here[table], there[table]) for table in TABLES if here[table] != there[table]}
+    assert not differences, f"shown, and stored: {differences}"
 
 
 @asynccontextmanager
