@@ -5,19 +5,13 @@ python -m tests.acceptance.contact_sheets FOLDER
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from pathlib import Path
 
 from PIL import Image, ImageDraw
-from playwright.sync_api import sync_playwright
 
-from claudia.postgres import EmbeddedPostgres
 from tests.acceptance.admin_pages import furnish, sign_in, walk
-from tests.acceptance.browser import CHROMIUM
-from tests.acceptance.server import ROOT
-from tests.acceptance.site import Site, drop_database, make_database
+from tests.acceptance.studio import studio
 
 WIDTHS = {390: 1000, 1440: 1000}
 #: Pixels of the width of a picture on a sheet; pictures of a row, and rows of a sheet.
@@ -29,37 +23,21 @@ DOWN = {390: 2, 1440: 3}
 def main(folder: Path) -> None:
     """Takes them all."""
     folder.mkdir(parents=True, exist_ok=True)
-    postgres = EmbeddedPostgres(ROOT / ".local" / "postgres-test", for_tests=True)
-    server_url = os.environ.get("TEST_DATABASE_URL") or postgres.start()
-    name, url = make_database(server_url)
-    with tempfile.TemporaryDirectory() as local:
-        site = Site(url, Path(local))
-        try:
-            server = site.serve(SYNC_METRICS_SECONDS="2")
-            site.connect()
-            server.manage("seed_demo")
-            furnish(site)
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-                for theme in ("light", "dark"):
-                    for width, height in WIDTHS.items():
-                        size = {"width": width, "height": height}
-                        page = browser.new_context(viewport=size, color_scheme=theme).new_page()
-                        sign_in(page, server.origin)
-                        pictures = []
-                        for title, _ in walk(page, server.origin, site):
-                            page.wait_for_load_state("networkidle")
-                            shot = folder / "shot.png"
-                            page.screenshot(path=str(shot), animations="disabled", full_page=True)
-                            with Image.open(shot) as picture:
-                                pictures.append((title, small(picture.convert("RGB"), width)))
-                        sheets(folder, f"{theme}-{width}", pictures, width)
-                browser.close()
-        finally:
-            site.close()
-            drop_database(server_url, name)
-            if "TEST_DATABASE_URL" not in os.environ:
-                postgres.stop()
+    with studio() as (site, server, browser):
+        furnish(site)
+        for theme in ("light", "dark"):
+            for width, height in WIDTHS.items():
+                size = {"width": width, "height": height}
+                page = browser.new_context(viewport=size, color_scheme=theme).new_page()
+                sign_in(page, server.origin)
+                pictures = []
+                for title, _ in walk(page, server.origin, site):
+                    page.wait_for_load_state("networkidle")
+                    shot = folder / "shot.png"
+                    page.screenshot(path=str(shot), animations="disabled", full_page=True)
+                    with Image.open(shot) as picture:
+                        pictures.append((title, small(picture.convert("RGB"), width)))
+                sheets(folder, f"{theme}-{width}", pictures, width)
 
 
 def small(picture: Image.Image, width: int) -> Image.Image:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from uuid import uuid4
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
-from claudia.postgres import EmbeddedPostgres
-from tests.acceptance.browser import CHROMIUM, HASH, PASSWORD
+from tests.acceptance.browser import HASH, PASSWORD
 from tests.acceptance.mutations import update
 from tests.acceptance.server import ROOT
-from tests.acceptance.site import Person, Site, drop_database, make_database
+from tests.acceptance.site import Person, Site
+from tests.acceptance.studio import studio
 from tests.acceptance.web import ask_now
 
 FOLDER = ROOT / "docs" / "screenshots"
@@ -36,29 +34,13 @@ ROWS = {
 def main() -> None:
     """Takes all pictures anew."""
     FOLDER.mkdir(exist_ok=True)
-    postgres = EmbeddedPostgres(ROOT / ".local" / "postgres-test", for_tests=True)
-    server_url = os.environ.get("TEST_DATABASE_URL") or postgres.start()
-    name, url = make_database(server_url)
-    with tempfile.TemporaryDirectory() as folder:
-        site = Site(url, Path(folder))
-        try:
-            server = site.serve(SYNC_METRICS_SECONDS="2")
-            site.connect()
-            server.manage("seed_demo")
-            site.insert("users", email=STAFF, name="Staff", is_staff=True, is_superuser=True, password=HASH)
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-                for theme, width in {(theme, width) for _, theme, width, *_ in (*LISTS.values(), *ROWS.values())}:
-                    size = {"width": width, "height": 760}
-                    page = browser.new_context(viewport=size, color_scheme=theme).new_page()
-                    sign_in(page, server.origin)
-                    take(page, server.origin, site, theme, width)
-                browser.close()
-        finally:
-            site.close()
-            drop_database(server_url, name)
-            if "TEST_DATABASE_URL" not in os.environ:
-                postgres.stop()
+    with studio() as (site, server, browser):
+        site.insert("users", email=STAFF, name="Staff", is_staff=True, is_superuser=True, password=HASH)
+        for theme, width in {(theme, width) for _, theme, width, *_ in (*LISTS.values(), *ROWS.values())}:
+            size = {"width": width, "height": 760}
+            page = browser.new_context(viewport=size, color_scheme=theme).new_page()
+            sign_in(page, server.origin)
+            take(page, server.origin, site, theme, width)
 
 
 def sign_in(page: Page, origin: str) -> None:

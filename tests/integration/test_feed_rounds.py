@@ -18,10 +18,10 @@ from syncing.connections import Connection, Identity
 from syncing.declarations import declaration_of
 from syncing.hub import Hub
 from syncing.log import Checkpoint
-from syncing.packets import Packet
 from syncing.recent import History
 from syncing.shapes import Shape
 from syncing.snapshots import Opened, Order, Request, SnapshotReaders
+from tests.far_end import FarEnd
 from tests.feeds import (
     PATIENCE,
     Database,
@@ -185,27 +185,8 @@ async def test_what_others_committed_before_the_round_is_delivered_before_it_sta
 # -- with a hub, whose subscribers wait --------------------------------------------------------------------------------
 
 
-class Client(Watch):
-    """The far end of a connection."""
-
-    paused = False
-    sent = 0
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.frames: list[dict[str, Any]] = []
-        self.code: int | None = None
-
-    def write(self, frame: Packet) -> None:
-        self.frames.append(json.loads(frame.text))
-        self.tell()
-
-    async def drained(self) -> None:
-        return
-
-    def close(self, code: int) -> None:
-        self.code = code
-        self.tell()
+class Client(FarEnd):
+    """Also by steps, and by what was staged."""
 
     def steps(self) -> list[dict[str, Any]]:
         """The `changes` frames."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import closing
-from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -20,34 +18,15 @@ from syncing.connections import Connection, Identity
 from syncing.declarations import declaration_of
 from syncing.frames import CloseCode
 from syncing.hub import Hub
-from syncing.packets import Packet
 from syncing.shapes import Shape
-from tests.feeds import Database, Stop, Watch, WatchedFeed, add, connected, terminate
+from tests.far_end import FarEnd
+from tests.feeds import Database, Stop, WatchedFeed, add, connected, terminate
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-class Far(Watch):
-    """The far end of a connection: the frames that it was sent, and by which code it was closed."""
-
-    paused = False
-    sent = written = 0
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.frames: list[dict[str, Any]] = []
-        self.code: int | None = None
-
-    def write(self, packet: Packet) -> None:
-        self.frames.append(json.loads(packet.text))
-        self.tell()
-
-    async def drained(self) -> None:
-        return
-
-    def close(self, code: int) -> None:
-        self.code = code
-        self.tell()
+class Far(FarEnd):
+    """Also by how often shapes were read."""
 
     @property
     def snapshots(self) -> int:

@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from claudia.postgres import cluster as launcher
 from tests.acceptance.server import ROOT, free_port
 from tests.nemesis.cluster import PASSWORD, PATIENCE, Cluster, new_folder
-from tests.nemesis.programs import program
+from tests.programs import program
 
 DOCUMENTED = ROOT / "docs" / "pgbouncer.ini"
 

@@ -24,7 +24,7 @@ from claudia.postgres.place import Place, prepare
 from tests.acceptance.server import ROOT, free_port
 from tests.acceptance.site import ServerProcess
 from tests.nemesis.cluster import new_folder
-from tests.nemesis.programs import program
+from tests.programs import program
 
 DOCUMENTED = ROOT / "docs" / "nginx" / "claudia.conf"
 PATIENCE = 30.0

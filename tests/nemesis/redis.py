@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from tests.acceptance.server import free_port
 from tests.nemesis.cluster import new_folder
-from tests.nemesis.programs import program
+from tests.programs import program
 
 PATIENCE = 30.0
 
