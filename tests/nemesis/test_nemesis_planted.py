@@ -182,20 +182,24 @@ async def test_lock_and_unlock_as_two_statements(cluster: Cluster, tmp_path: Pat
     assert any("a lock was left behind" in one for one in violations), violations
 
 
+#: Of servers that look at nothing by themselves.
+SILENT = {"SYNC_POLL_SECONDS": "60", "ALERT_SECONDS": "0"}
+
+
 async def test_a_checkpoint_whose_snapshot_is_taken_before_the_lock(cluster: Cluster, tmp_path: Path) -> None:
     """Without the guard of the table, which refuses such a checkpoint."""
-    async with scene(cluster, tmp_path, "snapshot_before_lock", SYNC_POLL_SECONDS="60") as campaign:
+    async with scene(cluster, tmp_path, "snapshot_before_lock", **SILENT) as campaign:
         cluster.sql("ALTER TABLE public.sync_checkpoints DISABLE TRIGGER guard")
         session = campaign.stage.groups[0].session
-        # The other one looks by itself: if this one holds the gate while it waits, nobody pokes for the second message.
-        await asyncio.to_thread(serve, campaign.site, SYNC_POLL_SECONDS="1")
+        await asyncio.to_thread(serve, campaign.site, **SILENT)
         one = await campaign.enter(campaign.stage.people[0], "messages", address=0)
         other = await campaign.enter(campaign.stage.people[0], "messages", address=1)
-        await idle(cluster)  # nothing but the poke of the first message makes this one look
+        await idle(cluster)  # nothing but the poke of the first message makes anybody look
         with held(cluster, "SELECT pg_advisory_xact_lock(%s)", BARRIER) as barrier:
             campaign.site.message(session, "first")
             await waits_at(cluster, BARRIER)  # its snapshot is taken: it sees the first message only
             campaign.site.message(session, "second")
+            cluster.sql("SELECT pg_notify('claudia_sync', '')")  # if this one holds the gate, the writer pokes nobody
             await campaign.until(lambda: shows(other, "second"), "the second message by the other server")
             barrier.commit()
         await campaign.until(lambda: shows(one, "first"), "the first message")
