@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from syncing import log
 from tests.nemesis.campaign import Campaign, serve
 from tests.nemesis.cluster import Cluster
 from tests.nemesis.disasters import FailOver
@@ -196,10 +197,11 @@ async def test_a_checkpoint_whose_snapshot_is_taken_before_the_lock(cluster: Clu
         other = await campaign.enter(campaign.stage.people[0], "messages", address=1)
         await idle(cluster)  # nothing but the poke of the first message makes anybody look
         with held(cluster, "SELECT pg_advisory_xact_lock(%s)", BARRIER) as barrier:
-            campaign.site.message(session, "first")
-            await waits_at(cluster, BARRIER)  # its snapshot is taken: it sees the first message only
-            campaign.site.message(session, "second")
-            cluster.sql("SELECT pg_notify('claudia_sync', '')")  # if this one holds the gate, the writer pokes nobody
+            with held(cluster, log.LOCK_WAIT) as lock:  # so that the other one takes none in between
+                campaign.site.message(session, "first")
+                await waits_at(cluster, BARRIER)  # its snapshot is taken: it sees the first message only
+                campaign.site.message(session, "second")
+                lock.commit()
             await campaign.until(lambda: shows(other, "second"), "the second message by the other server")
             barrier.commit()
         await campaign.until(lambda: shows(one, "first"), "the first message")
