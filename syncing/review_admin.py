@@ -73,7 +73,7 @@ class SyncConflictAdmin(ReadOnlyAdmin):
             "keys": QUEUE_KEYS,
             "title": "Conflicts",
             "queue": queue,
-            "conflicts": [(one, named(one), review_pages.verdict(one)) for one in found],
+            "conflicts": [(one, review_pages.named(one), review_pages.verdict(one)) for one in found],
             "after": after,
             "query": queue.parameters(),
             "paged": "after" in request.GET,
@@ -113,10 +113,13 @@ class SyncConflictAdmin(ReadOnlyAdmin):
         conflicts = SyncConflict.objects.select_related("user").filter(pk__in=ids, status=OPEN)
         shown = reviews(conflicts.order_by("created_at", "pk"))
         self._shown(request, shown)
+        choice, called = BULK[action], names(request, shown)
         context = {
             "title": "Keep the server's rows" if action == "keep" else "Take the clients' writes",
             "action": action,
-            "previews": [review_pages.preview(one, BULK[action], self._hidden(request, one.conflict)) for one in shown],
+            "previews": [
+                review_pages.preview(one, choice, self._hidden(request, one.conflict), called) for one in shown
+            ],
             "gone": len(ids) - len(shown),
             "query": queue.parameters(),
             "most_reason": MOST_REASON,
@@ -240,17 +243,17 @@ class SyncConflictAdmin(ReadOnlyAdmin):
         form = form or (self._form(request, shown) if is_open else None)
         self._shown(request, [shown])
         place = queue.place_of(conflict)
-        called = names(request, shown)
+        called = names(request, [shown])
         asked = review_pages.questions(form, hidden, called) if form else review_pages.answers(shown, hidden, called)
         context = {
             "keys": CONFLICT_KEYS,
             "title": f"Conflict about {conflict.table_name}",
             "conflict": conflict,
-            "named": named(conflict),
+            "named": review_pages.named(conflict),
             "review": shown,
             "form": form,
             "questions": asked,
-            "settling": review_pages.settled(shown.settling, hidden),
+            "settling": review_pages.settled(shown.settling, hidden, called),
             "last": review_pages.last_written(shown),
             "verdict": review_pages.verdict(conflict),
             "reviews": self.has_review_permission(request),
@@ -323,12 +326,6 @@ def asked_ids(request: HttpRequest) -> list[UUID]:
         except ValueError:
             continue
     return ids
-
-
-def named(conflict: SyncConflict) -> str:
-    """What it is about, in words: who wanted what."""
-    wanted = {"update": "change", "insert": "make", "delete": "delete"}.get(conflict.operation, conflict.operation)
-    return f"{conflict.user} wanted to {wanted} a row of {conflict.table_name}"
 
 
 def page_address(conflict: SyncConflict) -> str:

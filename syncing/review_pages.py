@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from django.http import HttpRequest
 from django.urls import reverse
@@ -15,7 +15,7 @@ from syncing.log_pages import Told, row_address, row_page, told
 from syncing.models import SyncConflict
 from syncing.presenting import HIDDEN, Shown
 from syncing.review_forms import DecisionForm
-from syncing.reviews import ROW, UNKNOWN, Asks, Choice, Disputed, Review, Settling
+from syncing.reviews import ROW, UNKNOWN, Asks, Choice, Disputed, Review, Settling, sides
 from syncing.values import ColumnType
 
 #: How a page calls what is done for each choice, by what the conflict asks.
@@ -27,6 +27,7 @@ ROW_WORDS = {
     Asks.DELETE: {Choice.SERVER: "Keep the row", Choice.CLIENT: "Delete the row, as the client wanted"},
 }
 FIELD_WORDS = {Choice.SERVER: "Server", Choice.CLIENT: "Client", Choice.EDIT: "Edit"}
+Side = TypeVar("Side", Disputed, Settling)
 KEYS = {Choice.SERVER: "s", Choice.CLIENT: "c", Choice.EDIT: "e"}
 
 
@@ -63,14 +64,14 @@ def questions(form: DecisionForm, hidden: Collection[str], names: Mapping[str, s
     return [*asked, *(_about_column(form, called(one, names), hidden) for one in review.disputed)]
 
 
-def called(one: Disputed, names: Mapping[str, str]) -> Disputed:
+def called(one: Side, names: Mapping[str, str]) -> Side:
     """With the names of rows beside their ids, where it refers to rows whose names are known."""
     if one.type is not ColumnType.UUID or not names:
         return one
     told: dict[str, Any] = {
         side: f"{names[value]} ({value})"
-        for side in ("base", "server", "client")
-        if isinstance(value := getattr(one, side), str) and value in names
+        for side, value in sides(one).items()
+        if isinstance(value, str) and value in names
     }
     return replace(one, **told)
 
@@ -125,13 +126,13 @@ def _against(one: Disputed, before: Any, after: Any) -> Shown | None:
     return presenting.changed(one.column, one.type, before, after)
 
 
-def settled(settling: Collection[Settling], hidden: Collection[str]) -> list[Shown]:
+def settled(settling: Collection[Settling], hidden: Collection[str], names: Mapping[str, str]) -> list[Shown]:
     """What is written along, without being in dispute."""
     return [
         presenting.value(one.column, one.type, HIDDEN)
         if one.column in hidden
         else presenting.changed(one.column, one.type, one.server, one.becomes)
-        for one in settling
+        for one in (called(each, names) for each in settling)
     ]
 
 
@@ -142,9 +143,9 @@ def last_written(review: Review) -> Told | None:
     return entries[0] if entries else None
 
 
-def preview(review: Review, choice: Choice, hidden: Collection[str]) -> dict[str, Any]:
-    """What a choice for everything would do, for a list of many."""
-    conflict = review.conflict
+def preview(review: Review, choice: Choice, hidden: Collection[str], names: Mapping[str, str]) -> dict[str, Any]:
+    """What a choice for everything would do, for a list of many. names: of rows referred to."""
+    disputed = [called(one, names) for one in review.disputed]
     writes: list[Shown] = []
     if choice is Choice.SERVER:
         effect = "Nothing is written; what the client wanted is dropped."
@@ -156,7 +157,7 @@ def preview(review: Review, choice: Choice, hidden: Collection[str]) -> dict[str
         effect = "The row is made, with what the client wanted."
         writes = [
             presenting.value(one.column, one.type, HIDDEN if one.column in hidden else one.client)
-            for one in review.disputed
+            for one in disputed
             if one.client is not UNKNOWN
         ]
     else:
@@ -165,10 +166,11 @@ def preview(review: Review, choice: Choice, hidden: Collection[str]) -> dict[str
             presenting.changed(
                 one.column, one.type, *((HIDDEN, HIDDEN) if one.column in hidden else (one.server, one.client))
             )
-            for one in review.disputed
+            for one in disputed
             if Choice.CLIENT in one.choices
-        ] + settled(review.settling, hidden)
-    return {"conflict": conflict, "look": review.look, "effect": effect, "writes": writes, "asks": review.asks}
+        ] + settled(review.settling, hidden, names)
+    about = {"conflict": review.conflict, "named": named(review.conflict), "look": review.look}
+    return {**about, "effect": effect, "writes": writes, "asks": review.asks}
 
 
 def addresses(request: HttpRequest, review: Review) -> dict[str, str]:
@@ -180,6 +182,12 @@ def addresses(request: HttpRequest, review: Review) -> dict[str, str]:
         "state": reverse("admin:syncing_syncconflict_state", args=[conflict.pk]),
         "references": reverse("admin:syncing_syncconflict_references", args=[conflict.pk]),
     }
+
+
+def named(conflict: SyncConflict) -> str:
+    """What it is about, in words: who wanted what."""
+    wanted = {"update": "change", "insert": "make", "delete": "delete"}.get(conflict.operation, conflict.operation)
+    return f"{conflict.user} wanted to {wanted} a row of {conflict.table_name}"
 
 
 def verdict(conflict: SyncConflict) -> str:

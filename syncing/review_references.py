@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.contrib.admin import ModelAdmin
 from django.db.models import ForeignKey, Model
 from django.http import HttpRequest
 
 from syncing.declarations import Declaration
-from syncing.reviews import UNKNOWN, Review
+from syncing.reviews import Disputed, Review, Settling, sides
 
 #: Rows that are offered for what was typed.
 OFFERED = 10
@@ -30,16 +33,19 @@ def page_of(request: HttpRequest, declaration: Declaration, column: str) -> Any:
     return page if page and page.has_view_permission(request) else None
 
 
-def names(request: HttpRequest, review: Review) -> dict[str, str]:
-    """By id, what the rows are called to which the columns in dispute refer, as far as this user may see them."""
-    found: dict[str, str] = {}
-    for one in review.disputed:
-        page = page_of(request, review.declaration, one.column)
-        ids = [value for value in (one.base, one.server, one.client) if value is not None and value is not UNKNOWN]
-        if page and ids:
-            rows = page.model._base_manager.filter(pk__in=[UUID(str(value)) for value in ids])
-            found |= {str(row.pk): str(row) for row in rows}
-    return found
+def names(request: HttpRequest, reviews: Iterable[Review]) -> dict[str, str]:
+    """By id, what the rows are called to which columns of these refer, as far as this user may see them.
+
+    One query for each kind of row, however many the conflicts are.
+    """
+    wanted: defaultdict[ModelAdmin[Any], set[UUID]] = defaultdict(set)
+    for review in reviews:
+        columns: list[Disputed | Settling] = [*review.disputed, *review.settling]
+        for one in columns:
+            if page := page_of(request, review.declaration, one.column):
+                wanted[page] |= {UUID(value) for value in sides(one).values() if isinstance(value, str)}
+    rows = (row for page, ids in wanted.items() for row in page.model._base_manager.filter(pk__in=ids))
+    return {str(row.pk): str(row) for row in rows}
 
 
 def offered(request: HttpRequest, declaration: Declaration, column: str, term: str) -> list[dict[str, str]] | None:

@@ -79,6 +79,12 @@ class Settling:
     becomes: Any
 
 
+def sides(one: Disputed | Settling) -> dict[str, Any]:
+    """Its values by the attributes that hold them."""
+    held = ("base", "server", "client") if isinstance(one, Disputed) else ("server", "becomes")
+    return {name: getattr(one, name) for name in held}
+
+
 @dataclass(frozen=True, slots=True)
 class Ruling:
     """What a reviewer's choices come to: a strategy, and for `manual` wire values."""

@@ -8,7 +8,9 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from conversations.models import Session
 from projects.models import Project
@@ -16,9 +18,10 @@ from syncing.models import SyncConflict
 from tests.cast import Cast
 from tests.factories import ProjectFactory, SessionFactory
 from tests.reviews import decide, reloaded, url_of
-from tests.staff import member, page, signed_in, words
+from tests.staff import CONFLICTS, member, page, signed_in, words
 
 pytestmark = pytest.mark.django_db
+MANY = f"{CONFLICTS}many/"
 
 
 @pytest.fixture
@@ -53,6 +56,21 @@ def test_what_is_referred_to_is_told_by_name(staff: Client, conflict: SyncConfli
     text = words(page(staff, url_of(conflict)))
     assert f"Atlas ({conflict.remote['project_id']})" in text
     assert f"Borealis ({conflict.local['project_id']})" in text
+
+
+def test_a_preview_of_many_tells_them_by_name_in_one_query(staff: Client, people: Cast) -> None:
+    projects = [ProjectFactory(owner=people.alice, name=f"Atlas {n}") for n in range(6)]
+    found = [
+        moved(SessionFactory(user=people.alice), *pair) for pair in zip(projects[::2], projects[1::2], strict=True)
+    ]
+    with CaptureQueriesContext(connection) as queries:
+        response = staff.post(MANY, {"action": "take", "conflict": [str(one.pk) for one in found]})
+    assert len([one for one in queries if 'FROM "projects"' in one["sql"]]) == 1
+    text = words(response.content.decode())
+    for one, server, client in zip(found, projects[::2], projects[1::2], strict=True):
+        assert f"{server.name} ({server.pk})" in text
+        assert f"{client.name} ({client.pk})" in text
+        assert f"{one.user} wanted to change a row of sessions" in text
 
 
 def test_rows_are_offered_by_name_and_by_id_and_one_of_them_is_taken(staff: Client, conflict: SyncConflict) -> None:

@@ -20,6 +20,8 @@ from tests.nemesis.stage import Stage
 Connection = psycopg.Connection[Any]
 #: A database that was stopped comes back within this, in seconds.
 PATIENCE = 60.0
+#: Who goes on because not enough has happened yet, writes this many times as much at most.
+AT_MOST = 10
 #: What PostgreSQL may refuse to writers who meet.
 REFUSALS = (
     psycopg.errors.LockNotAvailable,
@@ -34,6 +36,7 @@ REFUSALS = (
 class Writers:
     """Threads with a connection each. `manners`: statements with which each connection begins; they take turns.
 
+    transactions: that each writes at least; each goes on until `enough()`, which is asked in the threads.
     held: how long a transaction stays open now and then, at most, in seconds. options: of `psycopg.connect`.
     """
 
@@ -49,11 +52,13 @@ class Writers:
     failures: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     on_commit: Callable[[int], None] = lambda committed: None
+    enough: Callable[[], bool] = lambda: True
 
     def start(self) -> None:
         """All begin to write."""
         self._halt = threading.Event()
         self._lock = threading.Lock()
+        self._writing = self.count
         self._threads = [threading.Thread(target=self._work, args=(n,), daemon=True) for n in range(self.count)]
         for thread in self._threads:
             thread.start()
@@ -72,15 +77,20 @@ class Writers:
 
     @property
     def total(self) -> int:
-        """Transactions that they will commit or roll back."""
+        """Transactions that they will commit or roll back, at least."""
         return self.count * self.transactions
+
+    @property
+    def over(self) -> bool:
+        """Nobody writes any more."""
+        return not self._writing
 
     def _work(self, n: int) -> None:
         draw = random.Random(f"{self.seed}/{n}")
         connection = None
         try:
-            for _ in range(self.transactions):
-                if self._halt.is_set():
+            for written in range(self.transactions * AT_MOST):
+                if self._halt.is_set() or (written >= self.transactions and self.enough()):
                     return
                 seed = draw.random()
                 connection = self._once(connection, n, random.Random(seed))
@@ -93,6 +103,9 @@ class Writers:
         finally:
             if connection:
                 connection.close()
+            with self._lock:
+                self._writing -= 1
+            self.on_commit(self.committed)
 
     def _once(self, connection: Connection | None, n: int, draw: random.Random) -> Connection | None:
         """One transaction; what PostgreSQL refuses, or a connection that breaks, is rolled back and forgotten."""
