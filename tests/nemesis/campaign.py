@@ -47,9 +47,12 @@ class Fault(Protocol):
 
 
 class Ordinary:
-    """A fault's base: nothing to prepare, nothing to mend."""
+    """A fault's base: nothing to prepare, nothing to mend. As text: what it is called in a report."""
 
     strikes = 2
+
+    def __str__(self) -> str:
+        return type(self).__name__
 
     async def begin(self, campaign: Campaign) -> None:
         pass

@@ -58,6 +58,9 @@ class FailOver(Ordinary):
         self.standby: Cluster | None = None
         self._lossy = lossy
 
+    def __str__(self) -> str:
+        return "FailOver that loses" if self._lossy else "FailOver"
+
     async def begin(self, campaign: Campaign) -> None:
         self.standby = await asyncio.to_thread(self.primary.standby)
 
@@ -143,6 +146,9 @@ class Restore(Ordinary):
         self._other: Cluster | None = None
         self._dump: Path | None = None
         self._newest = 0
+
+    def __str__(self) -> str:
+        return "Restore elsewhere" if self._elsewhere else "Restore"
 
     async def begin(self, campaign: Campaign) -> None:
         if self._elsewhere:
