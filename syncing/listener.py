@@ -28,8 +28,8 @@ from syncing.questions import QUESTIONS, SESSION
 
 logger = logging.getLogger(__name__)
 
-#: An awake feed looks this often, or takes what is new, in seconds; and rests for at least this share of the time that
-#: it took, so that where processors are scarce more of them is left to the writers.
+#: An awake feed looks this often, or takes what is new, in seconds; and rests for about this share of the time that it
+#: took, so that where processors are scarce more of them is left to the writers.
 HOT_POLL = 0.001
 REST = 0.5
 #: Without news it goes idle after this long: where writes are few, their pokes are faster than any poll.
@@ -151,7 +151,8 @@ class Feed:
             elif time.monotonic() - news_at > HOT_FOR:  # asked after a look: on a busy machine a rest may take as long
                 return
             spent = time.monotonic() - began
-            await asyncio.sleep(max(HOT_POLL - spent, REST * spent))
+            # In whole milliseconds, as epoll waits: asyncio rounds up, which would delay everybody by one more.
+            await asyncio.sleep(max(1, round(1000 * max(HOT_POLL - spent, REST * spent))) / 1000)
 
     async def _walk_idle(self) -> bool:
         """Opens the gate and waits until all who saw it closed are over; False if something new came meanwhile."""
