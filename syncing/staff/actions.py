@@ -94,5 +94,6 @@ def carry_out(
         page.message_user(request, refusal, messages.WARNING)
     if len(refused) > MOST_TOLD:
         page.message_user(request, f"… and {len(refused) - MOST_TOLD} more were refused.", messages.WARNING)
-    told = f"{count} {done}." + (f" {unchanged} were so already." if unchanged else "")
+    were = "was" if unchanged == 1 else "were"
+    told = f"{count} {done}." + (f" {unchanged} {were} so already." if unchanged else "")
     page.message_user(request, told, messages.SUCCESS if count else messages.INFO)

@@ -24,7 +24,7 @@ from projects.models import Collaborator, Project
 from syncing.models import PersonalReading
 from syncing.staff import personal
 from tests.cast import cast
-from tests.factories import AgentFactory, ApiTokenFactory, MemoryFactory, SessionFactory
+from tests.factories import AgentFactory, ApiTokenFactory, MemoryFactory, ProjectFactory, SessionFactory
 from tests.integration.staff import GROUP_NAMES, act, address, filled, member, person_of, registered
 
 pytestmark = pytest.mark.django_db
@@ -180,6 +180,15 @@ def test_what_is_not_easily_undone_is_asked_first(model: type[models.Model], act
     assert f'name="_selected_action" value="{row.pk}"' in page
     assert 'name="confirmed"' in page
     assert model._default_manager.filter(pk=row.pk).values().get() == before
+
+
+def test_what_was_so_already_is_told_and_not_written_again() -> None:
+    fresh, *archived = (ProjectFactory(is_archived=old) for old in (False, True, True))
+    versions = {row.pk: row.sync_version for row in Project.objects.filter(pk__in=[one.pk for one in archived])}
+    client = member("operator")
+    assert "0 archived. 1 was so already." in act(client, archived[0], "archive").content.decode()
+    assert "1 archived. 2 were so already." in act(client, fresh, "archive", *archived).content.decode()
+    assert {row.pk: row.sync_version for row in Project.objects.filter(pk__in=versions)} == versions
 
 
 def test_an_action_is_never_for_all_pages_at_once() -> None:
