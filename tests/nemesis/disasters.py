@@ -135,6 +135,10 @@ class RollBack(Ordinary):
             await asyncio.to_thread(self._volume.remove)
 
 
+#: What makes the roles of a cluster, which are in no dump of a database.
+ROLES = "SELECT format('CREATE ROLE %%I', rolname) FROM pg_roles WHERE oid >= 16384"
+
+
 class Restore(Ordinary):
     """A dump is made; at the next strike it takes the place of the database, here or in another cluster."""
 
@@ -177,6 +181,9 @@ class Restore(Ordinary):
 
     def _there(self, dump: Path) -> Truth:
         assert self._other
+        with psycopg.connect(self._other.url_of("postgres"), autocommit=True) as connection:
+            for (create,) in self.cluster.sql(ROLES):
+                connection.execute(create)
         self._other.restore(dump)
         with self._other.connect() as connection:
             begin_anew(connection)

@@ -15,6 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,7 +99,7 @@ async def run(seed: int, template: Path, folder: Path) -> list[str]:
         try:
             violations = await campaign.fight()
         except Exception as error:
-            violations = [f"the run itself failed: {type(error).__name__}: {error}"]
+            violations = ["the run itself failed:", *traceback.format_exception(error)]
     names = ", ".join(map(str, campaign.faults))
     servers = f"{campaign.servers} {campaign.like or 'ordinary'} server{'s' * (campaign.servers > 1)}"
     size = f"{campaign.work.committed} transactions by {campaign.writers} writers, {campaign.steps} steps shown"
@@ -171,7 +172,7 @@ def loop(options: argparse.Namespace, template: Path, folder: Path) -> int:
         return 1
     while (spent := time.monotonic() - began) < options.minutes * 60:
         if violations := asyncio.run(run(seed, template, folder / f"run{runs}")):
-            say(f"\n{len(violations)} violations with seed {seed}:\n  " + "\n  ".join(violations[:20]))
+            say(f"\n{len(violations)} violations with seed {seed}:\n  " + "\n  ".join(violations[:40]))
             say(f"\nAgain, until it fails:  make soak MINUTES=10 SEED={seed}")
             return 1
         runs += 1
