@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 from django import forms
+from django.utils.html import format_html
 
 from accounts.models import User
 from syncing import staff
@@ -44,6 +45,11 @@ class UserForm(staff.VersionedForm, staff.UserChangeForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if "password" in self.fields:
+            self.fields["password"].help_text = format_html(
+                'Kept as a hash, which nobody can read. <a class="staff-link" href="{}">Set another</a>.',
+                "../password/",
+            )
         self.initial["rights_seen"] = rights_of(self.instance)
 
     def clean(self) -> dict[str, Any]:

@@ -18,6 +18,14 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-ge
 AT_LEAST = 70
 #: That a page which was asked for is not there, is said by design.
 EXPECTED = re.compile(r"Failed to load resource: the server responded with a status of (400|409)")
+#: The texts of labels that lie on what they are the labels of.
+COVERED = """() => [...document.querySelectorAll('.field-line label')].filter(label => {
+    const field = label.closest('.field-line').querySelector('.grow'), text = document.createRange();
+    if (!field || field.contains(label)) return false;
+    text.selectNodeContents(label);
+    const [a, b] = [text.getBoundingClientRect(), field.getBoundingClientRect()];
+    return a.width && a.right > b.left && b.right > a.left && a.bottom > b.top && b.bottom > a.top;
+}).map(label => label.textContent)"""
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +56,7 @@ def test_every_page_fits_and_breaks_no_rule_of_its_own(browser: Browser, place: 
         wide = page.evaluate("document.documentElement.scrollWidth")
         if wide > width:
             wrong.append(f"{path}: {wide} pixels wide")
+        wrong += [f"{path}: {label!r} covers its field" for label in page.evaluate(COVERED)]
         seen += 1
     context.close()
     assert wrong == []
