@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import BooleanField, QuerySet
+from django.contrib.auth import get_user_model
+from django.db.models import BooleanField, OuterRef, QuerySet, Subquery
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 from django.http import HttpRequest
 
-from syncing.models import SyncMetric, SyncTask
+from syncing.models import MutationReceipt, SyncMetric, SyncOrder, SyncTask
+from syncing.presenting import document
 from syncing.schedule import RUNS, Standing
 from syncing.staff import ReadOnlyAdmin, RowFilter
 from syncing.tasks import tasks
@@ -73,8 +75,29 @@ class SyncOrderAdmin(ReadOnlyAdmin):
 
     icon = "gavel"
     nothing_yet = "Nobody was disconnected or told to resync lately. Both are done from the overview."
-    list_display = ("given_at", "kind", "user_id", "client_id", "tables")
+    list_display = fields = ("given_at", "kind", "whom", "which_client", "which_tables")
+    readonly_fields = ("whom", "which_client", "which_tables")
     ordering = ("-given_at",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        people = get_user_model()._default_manager.filter(pk=OuterRef("user_id"))
+        rows: QuerySet[Any] = super().get_queryset(request)
+        return rows.annotate(address=Subquery(people.values(get_user_model().USERNAME_FIELD)))
+
+    @admin.display(description="whom", empty_value="everybody")
+    def whom(self, order: Any) -> Any:
+        """The address of the person; the id of one whom there is no more."""
+        return order.address or order.user_id
+
+    @admin.display(description="client", empty_value="all of theirs")
+    def which_client(self, order: SyncOrder) -> Any:
+        """The installation."""
+        return order.client_id
+
+    @admin.display(description="tables", empty_value="all")
+    def which_tables(self, order: SyncOrder) -> str | None:
+        """What is read anew."""
+        return ", ".join(order.tables) if order.tables else None
 
 
 class SyncMetricAdmin(ReadOnlyAdmin):
@@ -118,6 +141,13 @@ class MutationReceiptAdmin(ReadOnlyAdmin):
     list_display = ("created_at", "status", "table_name", "row_id", "user", "client", "version", "attempts")
     list_filter = (("user", RowFilter),)
     list_select_related = ("user",)
+    exclude = ("error",)
+    readonly_fields = ("told_error",)
+
+    @admin.display(description="error")
+    def told_error(self, receipt: MutationReceipt) -> str | None:
+        """Why it was refused."""
+        return None if receipt.error is None else document(receipt.error)
 
 
 def _standing(row: Any) -> Standing | None:

@@ -48,7 +48,9 @@ def what_goes(
             continue
         kind = str(related._meta.verbose_name_plural)
         told = f"{most:,} or more" if found >= most else found
-        if on_delete is models.PROTECT:
+        if on_delete is models.PROTECT and found == 1:
+            protected.append(f"1 {related._meta.verbose_name}: give it to somebody else, or delete it first")
+        elif on_delete is models.PROTECT:
             protected.append(f"{told} {kind}: give them to somebody else, or delete them first")
         else:
             counts[kind] = told

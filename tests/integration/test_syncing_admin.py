@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection
@@ -13,14 +14,23 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from syncing.models import SyncAlert, SyncCheckpoint, SyncClient, SyncMetric, SyncProcess, SyncTask
+from syncing.models import (
+    MutationReceipt,
+    SyncAlert,
+    SyncCheckpoint,
+    SyncClient,
+    SyncMetric,
+    SyncOrder,
+    SyncProcess,
+    SyncTask,
+)
 from syncing.staff import CappedPaginator
 from tests.factories import UserFactory
 from tests.recorded import distributed
 from tests.staff import member, signed_in, words
 
 pytestmark = pytest.mark.django_db
-MODELS = [SyncCheckpoint, SyncClient, SyncMetric, SyncAlert, SyncProcess, SyncTask]
+MODELS = [SyncCheckpoint, SyncClient, SyncMetric, SyncAlert, SyncProcess, SyncTask, SyncOrder, MutationReceipt]
 MARK = "0123456789abcdef"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
@@ -55,6 +65,14 @@ def checkpoint(age: timedelta) -> int:
         return int(cursor.fetchone()[0])
 
 
+def receipt(**values: Any) -> MutationReceipt:
+    made: MutationReceipt = MutationReceipt.objects.create(
+        user=UserFactory(), client=uuid4(), mutation=uuid4(), digest="d", table_name="memory", row_id=uuid4(),
+        status="rejected", attempts=1, **values,
+    )  # fmt: skip
+    return made
+
+
 def client(cursor: str = "", **values: Any) -> SyncClient:
     values = {"user": UserFactory(), "user_agent": FIREFOX, "last_sync_at": timezone.now()} | values
     made: SyncClient = SyncClient.objects.create(
@@ -71,6 +89,8 @@ def rows() -> None:
     SyncAlert.objects.create(key="k", code="c", part="log", severity="warning", message="Something is wrong.")
     SyncProcess.objects.create(host="here", pid=7)
     SyncTask.objects.create(name="prune_metrics", started_at=timezone.now(), outcome="done")
+    SyncOrder.objects.create(kind="resync")
+    receipt()
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -166,3 +186,29 @@ def test_a_checkpoint_is_found_by_its_number_or_that_of_a_later_one(viewer: Clie
 def test_each_list_asks_who_one_is(model: Any, group: str | None, status: int) -> None:
     assert signed_in(member(group)).get(listed(model)).status_code == status
     assert signed_in(UserFactory()).get(listed(model)).status_code in (302, 403)
+
+
+def test_orders_tell_whom_they_concern(root: Client) -> None:
+    person, gone = UserFactory(), uuid4()
+    orders = [SyncOrder.objects.create(kind="disconnect", user_id=one) for one in (person.pk, gone, None)]
+    with CaptureQueriesContext(connection) as queries:
+        text = words(page(root, listed(SyncOrder)))
+    assert len([one for one in queries if 'FROM "sync_orders"' in one["sql"] and "COUNT" not in one["sql"]]) == 1
+    for told in (person.email, str(gone), "everybody"):
+        assert told in text
+    row = reverse("admin:syncing_syncorder_change", args=[orders[0].pk])
+    assert person.email in page(root, row)
+
+
+def test_a_receipt_tells_why_it_was_refused(root: Client) -> None:
+    told = []
+    for error in (None, {"code": "forbidden", "message": "You may not."}):
+        address = reverse("admin:syncing_mutationreceipt_change", args=[receipt(error=error).pk])
+        told.append(words(page(root, address)))
+    assert "null" not in told[0]
+    assert "forbidden" in told[1]
+
+
+@pytest.mark.parametrize("address", ["operations/resync/", "syncing/syncevent/", "syncing/syncconflict/", ""])
+def test_every_page_bears_the_name_of_the_site(root: Client, address: str) -> None:
+    assert page(root, f"/admin/{address}").count("Claudia") > 1  # not in the title alone
