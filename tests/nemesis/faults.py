@@ -6,12 +6,14 @@ import asyncio
 import random
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 
 import psycopg
 
-from tests.nemesis.campaign import Campaign, Ordinary
+from tests.acceptance.site import ServerProcess
+from tests.nemesis.campaign import PATIENCE, Campaign, Ordinary
 from tests.nemesis.cluster import Cluster
 from tests.nemesis.wishes import WISHES
 
@@ -24,7 +26,18 @@ class KillServer(Ordinary):
     async def strike(self, campaign: Campaign, draw: random.Random) -> None:
         server = draw.choice(campaign.site.servers)
         await asyncio.to_thread(server.stop, signal.SIGKILL)
-        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(self._start, server)
+
+    def _start(self, server: ServerProcess) -> None:
+        """Again and again, as a supervisor does, where another fault takes the database while it starts."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                server.start()
+                return
+            except AssertionError:
+                if time.monotonic() > deadline:
+                    raise
 
 
 class LoseConnections(Ordinary):
@@ -93,7 +106,7 @@ class StormOfPokes(Ordinary):
     def _storm(self, url: str) -> None:
         while not self._enough.wait(0.05):
             with (
-                suppress(psycopg.OperationalError),
+                suppress(psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction),  # of a standby, for a moment
                 psycopg.connect(url, autocommit=True, application_name="writer of pokes") as connection,
             ):
                 self._poke(connection)
