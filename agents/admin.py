@@ -12,7 +12,7 @@ from agents.history import measured
 from agents.models import Agent, AgentStatus
 from syncing import staff
 
-RUNS = ("total_runs", "successful_runs", "average_run_time", "last_run_at")
+RUNS = ("total_runs", "successful_runs", "mean_run_time", "last_run_at")
 
 
 @admin.register(Agent)
@@ -63,6 +63,10 @@ class AgentAdmin(staff.SyncedAdmin):
         if not agent.total_runs:
             return "none yet"
         return f"{agent.total_runs:,} ({agent.successful_runs / agent.total_runs:.0%} well)"
+
+    @admin.display(description="average run time")
+    def mean_run_time(self, agent: Agent) -> str | None:
+        return staff.lasting(agent.average_run_time)
 
     def panels(self, request: HttpRequest, obj: Agent) -> list[tuple[str, SafeString]]:
         return [("Runs and metrics", measured(obj)), *super().panels(request, obj)]

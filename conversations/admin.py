@@ -47,7 +47,7 @@ class SessionAdmin(staff.SyncedAdmin):
     sortable_by = ("started_at",)
     autocomplete_fields = ("user", "project", "agent")
     readonly_fields = (
-        "duration",
+        "lasted",
         "total_messages",
         "total_tokens",
         "total_cost",
@@ -57,7 +57,7 @@ class SessionAdmin(staff.SyncedAdmin):
     )
     fieldsets = (
         (None, {"fields": ("title", "description", ("user", "project"), ("agent", "status"))}),
-        ("Time", {"fields": ("started_at", "ended_at", ("duration", "last_activity_at"))}),
+        ("Time", {"fields": ("started_at", "ended_at", ("lasted", "last_activity_at"))}),
         ("Totals", {"fields": (("total_messages", "total_tokens"), "total_cost")}),
         ("Details", {"classes": ("collapse",), "fields": ("context", "metadata", "import_key")}),
         ("Sync", {"classes": ("collapse",), "fields": staff.KEPT_BY_DATABASE}),
@@ -87,6 +87,11 @@ class SessionAdmin(staff.SyncedAdmin):
     @admin.display(description="title", ordering="title")
     def name(self, session: Session) -> str:
         return session.title or "without a title"
+
+    @admin.display(description="duration")
+    def lasted(self, session: Session) -> str | None:
+        """From its start to its end, which the database reckons."""
+        return staff.lasting(session.duration)
 
     @admin.display(description="messages")
     def message_list(self, session: Session) -> str:

@@ -29,6 +29,7 @@ from syncing.staff.paint import (
 from syncing.staff.personal import masked_columns, reads_personal, record_reading
 from syncing.staff.plots import Series, plot, shares
 from syncing.staff.rows import SyncedAdmin, TableAdmin, row_link
+from syncing.staff.spans import lasting
 
 __all__ = [
     "KEPT_BY_DATABASE",
@@ -52,6 +53,7 @@ __all__ = [
     "UserChangeForm",
     "VersionedForm",
     "YesNoFilter",
+    "lasting",
     "mask",
     "masked_columns",
     "options_filter",
