@@ -34,16 +34,18 @@ logger = logging.getLogger(__name__)
 
 #: Changes that may wait to be written to the file.
 MOST_WAITING = 4 * 1024 * 1024
-Key = tuple[int, int]
+Key = tuple[int, bool, int]
 
 
 class Backlog:
     """What happened between two checkpoints in some pairs, in a file that goes when nobody needs it any more.
 
-    anew: database tables whose shapes are to be staged instead; what there is of them counts for nothing.
+    anew: database tables whose shapes are to be staged instead; what there is of them counts for nothing. rewound: for
+    clients that have seen some of it already.
     """
 
-    def __init__(self, pairs: Iterable[Pair]) -> None:
+    def __init__(self, pairs: Iterable[Pair], *, rewound: bool = False) -> None:
+        self._rewound = rewound
         self.anew: set[str] = set()
         self._places: dict[Pair, list[tuple[int, int]]] = {pair: [] for pair in pairs}
         self._where: dict[tuple[str, str], list[Pair]] = defaultdict(list)  # by database table and scope
@@ -61,7 +63,7 @@ class Backlog:
         try:
             for scope in scopes_of(group) if table not in self.anew else ():
                 for pair in self._where.get((table, scope), ()):
-                    if change := fold(group, *pair):
+                    if change := fold(group, *pair, rewound=self._rewound):
                         self._keep(pair, change)
         except Unreadable as error:
             logger.error("%s; shapes of its table are staged anew", error)
@@ -113,10 +115,10 @@ class Backlogs:
         self, connection: Connection, start: Checkpoint, end: Checkpoint, pairs: Iterable[Pair]
     ) -> Backlog | None:
         """What happened in the pairs; None if it is too much, or the log does not reach back that far any more."""
-        key = (start.id, end.id)
+        key = (start.id, start.rewound, end.id)
         if key not in self._waiting:
             wanted: dict[Connection, set[Pair]] = {}
-            self._waiting[key] = (asyncio.create_task(self._make(start, end, wanted)), wanted)
+            self._waiting[key] = (asyncio.create_task(self._make(key, start, end, wanted)), wanted)
         task, wanted = self._waiting[key]
         wanted[connection] = set(pairs)
         try:
@@ -124,13 +126,15 @@ class Backlogs:
         finally:
             wanted.pop(connection, None)
 
-    async def _make(self, start: Checkpoint, end: Checkpoint, wanted: Mapping[Connection, set[Pair]]) -> Backlog | None:
+    async def _make(
+        self, key: Key, start: Checkpoint, end: Checkpoint, wanted: Mapping[Connection, set[Pair]]
+    ) -> Backlog | None:
         async with self._turn:
-            del self._waiting[(start.id, end.id)]  # who comes later asks anew
+            del self._waiting[key]  # who comes later asks anew
             if not wanted:  # all have gone meanwhile
                 return None
             pairs = set().union(*wanted.values())
-            backlog, loop = Backlog(pairs), asyncio.get_running_loop()
+            backlog, loop = Backlog(pairs, rewound=start.rewound), asyncio.get_running_loop()
             walked = await loop.run_in_executor(self._thread, self._past.walk, start, end, backlog.take)
             if walked is None:
                 return None

@@ -154,11 +154,15 @@ THIN = """
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A numbered snapshot. `snapshot` is a pg_snapshot as text, `xmin:xmax:xip,…`."""
+    """A numbered snapshot. `snapshot` is a pg_snapshot as text, `xmin:xmax:xip,…`.
+
+    rewound: who goes on from it is at a later one, which was thinned, and has seen some of what comes.
+    """
 
     id: int
     mark: str
     snapshot: str
+    rewound: bool = field(default=False, compare=False)
 
     @classmethod
     def of_row(cls, row: Sequence[Any]) -> Checkpoint:

@@ -126,23 +126,27 @@ def scopes_of(group: RowEvents) -> set[str]:
     return {scope for scope in scopes if scope is not None}
 
 
-def fold(group: RowEvents, shape: Shape, scope: str) -> bytes | None:
-    """What happened to one row in one pair, as an encoded change; None if nothing that a client could know of."""
+def fold(group: RowEvents, shape: Shape, scope: str, *, rewound: bool = False) -> bytes | None:
+    """What happened to one row in one pair, as an encoded change; None if nothing that a client could know of.
+
+    rewound: for clients that have seen some of it already: which may hold a row that has come and gone.
+    """
     matches = shape.filter.matches
     first, last = group[0], group[-1]
     existed = first.was is not None and first.event.old_scope == scope and matches(first.was) is True
-    held, entered = existed, None
+    held, known, entered = existed, existed, None
     for at, row in enumerate(group):
         inside = row.now is not None and row.event.scope == scope and matches(row.now) is True
         if inside and (not held or row.event.op == "I"):
             entered = at
         held = inside
+        known = known or (rewound and inside)
     version = last.event.version
     if held:
         if existed and entered is None:
             return encode_change("update", last.event.row_id, version, _merged(group, shape))
         return encode_change("insert", last.event.row_id, version, _whole(group[entered or 0 :], shape))
-    if existed:
+    if known:
         return encode_change("delete", last.event.row_id, version) if last.now is None else encode_leave(last)
     return None
 

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
@@ -81,7 +81,9 @@ class PastReader:
         if cursor.checkpoint > newest.id:
             return None
         kept = await self._once(cursor, lambda: self._at(cursor.checkpoint))
-        return kept if kept and kept.mark == cursor.mark else None
+        if kept is None or kept.mark != cursor.mark:
+            return None
+        return replace(kept, rewound=kept.id != cursor.checkpoint)
 
     async def must_read_anew(self, client: str, user: str, cursor: Cursor) -> bool:
         """Whether an operator wanted this client to, while it was at this cursor or before it."""
@@ -95,7 +97,7 @@ class PastReader:
         """
         if start.id == end.id:
             return Past()
-        return await self._once((start.id, end.id), lambda: self._between(start, end))
+        return await self._once((start.id, start.rewound, end.id), lambda: self._between(start, end))
 
     def walk(self, start: Checkpoint, end: Checkpoint, take: Callable[[RowEvents], None]) -> Walked | None:
         """As `between`, however large, and never all in memory: `take` gets what happened to one row after the other.
@@ -177,7 +179,7 @@ class PastReader:
         batch = log.batch_of_rows(rows, self._batch_size)
         if batch is None or not self._reaches(start):
             return None
-        return Past(self.decoded(batch.events), batch.resets)
+        return Past(self.decoded(batch.events), batch.resets, start.rewound)
 
     def _named(self, start: Checkpoint, end: Checkpoint) -> dict[str, Any]:
         return {"start": start.snapshot, "end": end.snapshot, "limit": self._batch_size + 1}

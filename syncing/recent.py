@@ -19,11 +19,13 @@ TIDY_EVERY = 64
 class Past:
     """What happened between two checkpoints: events of rows, and tables that cannot be followed by rows.
 
-    It is shared by all who have to be told of it: what it means in a pair is worked out once.
+    It is shared by all who have to be told of it: what it means in a pair is worked out once. rewound: some of them
+    have seen the beginning of it already.
     """
 
     events: Sequence[RowEvent] = ()
     resets: frozenset[str] = frozenset()
+    rewound: bool = False
     _rows: dict[str, list[RowEvents]] = field(default_factory=dict, compare=False, repr=False)
     _changes: dict[tuple[Shape, str], list[bytes]] = field(default_factory=dict, compare=False, repr=False)
     _sums: dict[int, tuple[Past, Past]] = field(default_factory=dict, compare=False, repr=False)
@@ -32,15 +34,18 @@ class Past:
         if not later.events and not later.resets:
             return self
         if id(later) not in self._sums:
-            self._sums[id(later)] = (later, Past([*self.events, *later.events], self.resets | later.resets))
+            self._sums[id(later)] = (later, self._followed_by(later))
         return self._sums[id(later)][1]
+
+    def _followed_by(self, later: Past) -> Past:
+        return Past([*self.events, *later.events], self.resets | later.resets, self.rewound or later.rewound)
 
     def changes(self, shape: Shape, scope: str, db_table: str) -> list[bytes]:
         """What happened in one pair, as encoded changes. Raises Unreadable."""
         pair = (shape, scope)
         if pair not in self._changes:
-            found = [change for group in self._groups(db_table) if (change := fold(group, shape, scope))]
-            self._changes[pair] = found
+            folded = (fold(group, shape, scope, rewound=self.rewound) for group in self._groups(db_table))
+            self._changes[pair] = [change for change in folded if change]
         return self._changes[pair]
 
     @property

@@ -65,6 +65,29 @@ async def test_what_happened_meanwhile_comes_as_one_change_a_row(server: ServerP
         await same_as_fresh(again, server, cast.bob, messages="messages")
 
 
+@pytest.mark.parametrize("size", [10, 600_000], ids=["little", "much"])
+async def test_who_saw_a_row_come_at_a_checkpoint_that_was_thinned_sees_it_go(
+    server: ServerProcess, site: Site, cast: Cast, size: int
+) -> None:
+    """It goes on from the checkpoint before, at which there was no such row; nor is there in the end."""
+    async with client(server, cast.bob) as one:
+        await one.subscribe(messages="messages")
+        came = site.message(cast.session, "comes and goes")
+        await one.until(lambda: came in one.rows("messages"), "it came")
+        one.cut()
+        replica = one.replica
+    site.delete("messages", came)
+    site.message(cast.session, "x" * size)
+    await held(server, cast.bob, messages="messages")  # by which a later checkpoint was taken
+    at = number(replica.cursor)
+    assert site.sql("DELETE FROM sync_checkpoints WHERE id = %s AND NOT opens_mark RETURNING 1", at)
+    async with client(server, cast.bob, replica=replica) as again:
+        [answer] = await again.resume(messages="messages")
+        assert answer["resumed"]
+        assert came not in again.rows("messages")
+        await same_as_fresh(again, server, cast.bob, messages="messages")
+
+
 async def test_a_shape_is_staged_anew_where_more_happened_than_the_table_has_rows(
     server: ServerProcess, site: Site, cast: Cast
 ) -> None:

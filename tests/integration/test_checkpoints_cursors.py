@@ -102,6 +102,7 @@ async def test_a_thinned_cursor_goes_on_without_losing_an_event(database: Databa
     assert start is not None
     found = await reader.between(start, newest)
     assert found is not None
+    assert found.rewound
     assert [row.event.row_id for row in found.events] == rows
 
 
@@ -113,6 +114,7 @@ async def test_a_past_that_was_pruned_or_is_too_large_is_not_told(database: Data
     found = await reader.between(start, end)
     assert found is not None
     assert len(found.events) == 1
+    assert not found.rewound
     small = PastReader({"users": {}}, batch_size=0)
     small.open()
     assert await small.between(start, end) is None

@@ -28,9 +28,9 @@ def deleted(number: int, row: int, scope: str, text: str = "{}") -> RowEvent:
     return RowEvent(Event(number, "messages", "D", f"row {row}", number, None, scope, None, before, None, 0.0), KEYS)
 
 
-def filled(events: list[RowEvent], pairs: list[tuple[Shape, str]]) -> Backlog:
+def filled(events: list[RowEvent], pairs: list[tuple[Shape, str]], *, rewound: bool = False) -> Backlog:
     """A backlog of these pairs that was told of these events."""
-    backlog = Backlog(pairs)
+    backlog = Backlog(pairs, rewound=rewound)
     for group in by_row(events).values():
         backlog.take(group)
     backlog.finish()
@@ -60,6 +60,15 @@ def test_it_tells_what_happened_whatever_fits_a_frame_and_into_memory(
             changes = json.loads(b"[" + backlog.read(place).text + b"]")
             assert changes, "an empty frame"
             assert place[1] <= frame or len(changes) == 1
+
+
+def test_of_a_row_that_came_and_went_only_those_hear_who_may_have_seen_it() -> None:
+    after = json.dumps(dict.fromkeys(declaration_of("messages").columns))
+    came = RowEvent(Event(1, "messages", "I", "row 1", 1, "p:1", None, after, None, None, 0.0), KEYS)
+    pair = (SHAPE, "p:1")
+    events = [came, deleted(2, 1, "p:1")]
+    assert told(filled(events, [pair]), pair) == []
+    assert told(filled(events, [pair], rewound=True), pair) == [{"op": "delete", "id": "row 1", "v": 2}]
 
 
 def test_a_table_with_an_event_that_cannot_be_read_is_staged_anew() -> None:

@@ -70,6 +70,25 @@ def test_the_change_says_what_happened_and_nothing_of_rows_that_never_were_in_th
 
 
 @given(states=LIVES, shape=SHAPES, scope=st.sampled_from(SCOPES), data=st.data())
+def test_so_does_one_that_had_seen_some_of_it_already(
+    states: list[State | None], shape: Shape, scope: str, data: st.DataObject
+) -> None:
+    held = held_row(data.draw(st.sampled_from(states)), shape, scope)
+    change = fold(events(states), shape, scope, rewound=True)
+    gone = change is not None and json.loads(change)["op"] in ("delete", "leave")
+    shown = None if gone else applied(held, change)  # who does not hold what is gone ignores it
+    assert shown == held_row(states[-1], shape, scope)
+
+
+def test_of_a_row_that_came_and_went_only_those_hear_who_may_have_seen_it() -> None:
+    log = events(life([None, ("p:1", "a", 1, "x"), ("u:1", "a", 1, "x")]))
+    shape = Shape.of(THINGS)
+    assert fold(log, shape, "p:1") is None
+    assert json.loads(fold(log, shape, "p:1", rewound=True) or b"") == {"op": "leave", "id": ROW}
+    assert fold(log, shape, "p:2", rewound=True) is None
+
+
+@given(states=LIVES, shape=SHAPES, scope=st.sampled_from(SCOPES), data=st.data())
 def test_events_that_were_logged_out_of_turn_find_their_place_by_version(
     states: list[State | None], shape: Shape, scope: str, data: st.DataObject
 ) -> None:

@@ -43,6 +43,12 @@ def test_everything_after_the_checkpoint_and_nothing_before(counts: list[int], s
         assert found is None
 
 
+def test_who_has_seen_the_beginning_has_seen_it_whatever_follows() -> None:
+    for first, second in ((True, False), (False, True), (False, False)):
+        both = Past(past(1, 1).events, rewound=first) + Past(past(2, 1).events, rewound=second)
+        assert both.rewound is (first or second)
+
+
 def test_a_checkpoint_between_two_steps_is_unknown() -> None:
     history, _anchor = anchored(1)
     history.append(checkpoint(5), past(5, 1), 10)
