@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,26 +17,37 @@ import psycopg
 from syncing import log
 from tests.acceptance.server import free_port
 from tests.nemesis.audit import Truth, begin_anew
-from tests.nemesis.campaign import Campaign, Ordinary
+from tests.nemesis.campaign import Campaign, Comings, Ordinary
 from tests.nemesis.clock import Clock
 from tests.nemesis.cluster import Cluster
+from tests.nemesis.faults import BreakNetwork
 from tests.nemesis.freezing import arm, froze, thaw
 
 #: Transactions that are lost with a tail, at least.
 TAIL = 30
+#: So many seconds without anybody who sees anything are too many.
+LONELY = 5.0
 NEWEST = "SELECT coalesce(max(id), 0) FROM sync_checkpoints"
 
 
 async def seen_since(campaign: Campaign, checkpoint: int) -> None:
-    """Returns when some client has shown a later checkpoint: what is cut off now was seen."""
+    """Returns when some client has shown a later checkpoint: what is cut off now was seen.
+
+    Where all are away or cut off, and nobody would ever see it, they are brought back.
+    """
 
     def seen() -> bool:
         shown = (one.recording.shown for one in campaign.clients)
         return any(steps and steps[-1].checkpoint > checkpoint for steps in shown)
 
+    began = time.monotonic()
     async with asyncio.timeout(60):
-        while not seen():  # noqa: ASYNC110 recordings tell nobody
+        while not seen():  # recordings tell nobody
             await asyncio.sleep(0.02)
+            if time.monotonic() - began > LONELY:
+                for fault in (*campaign.faults, Comings()):
+                    if isinstance(fault, BreakNetwork | Comings):
+                        await fault.heal(campaign)
 
 
 def truth_of(cluster: Cluster) -> Truth:
