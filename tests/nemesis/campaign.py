@@ -40,7 +40,7 @@ class Fault(Protocol):
         """Once. Whatever it breaks may stay broken until `heal`."""
 
     async def heal(self, campaign: Campaign) -> None:
-        """After the writers: what is broken is mended."""
+        """When all faults have struck, and all is written that must be: what is broken is mended."""
 
     async def close(self) -> None:
         """At the very end, whatever came of it."""
@@ -260,12 +260,13 @@ class Campaign:
                 async with asyncio.TaskGroup() as strikes:
                     for fault in (Comings(), *self.faults):
                         strikes.create_task(self._strike(fault, random.Random(self.draw.random())))
-                self.struck = True
+                await self.reached(self.work.total)
+                for fault in (*self.faults, Comings()):
+                    await fault.heal(self)
+                self.struck = True  # from here on nothing keeps anybody from seeing something
                 await asyncio.to_thread(self.work.join, PATIENCE + self.work.total / 10)
         finally:
             self.work.halt()
-        for fault in (*self.faults, Comings()):
-            await fault.heal(self)
 
     async def _strike(self, fault: Fault, draw: random.Random) -> None:
         last = int(self.work.total * 0.9)
