@@ -265,6 +265,9 @@ class Campaign:
                     await fault.heal(self)
                 self.struck = True  # from here on nothing keeps anybody from seeing something
                 await asyncio.to_thread(self.work.join, PATIENCE + self.work.total / 10)
+        except TimeoutError as error:
+            done = f"{self.work.committed} of {self.work.total} transactions, {self.steps} steps shown"
+            raise AssertionError(f"{done}; what the writers met last: {self.work.failures[-5:]}") from error
         finally:
             self.work.halt()
 

@@ -281,17 +281,29 @@ class JumpClock(Ordinary):
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
+        self._freeing: asyncio.Task[None] | None = None
 
     async def strike(self, campaign: Campaign, draw: random.Random) -> None:
+        if self._freeing is None:
+            self._freeing = asyncio.create_task(self._free(campaign))
         self.clock.jump(draw.choice([-9, -1, 1, 9]))
-        going_on = asyncio.create_task(campaign.reached(campaign.committed + 10))
-        while not going_on.done():
-            # A wait that began before its clock went back times out in days, PostgreSQL's own for deadlocks too.
-            await asyncio.to_thread(campaign.again, self.WAITING)
-            await asyncio.wait([going_on], timeout=0.5)
+        await campaign.reached(campaign.committed + 10)
 
     async def heal(self, campaign: Campaign) -> None:
         self.clock.jump(0)
+
+    async def close(self) -> None:
+        if self._freeing:
+            self._freeing.cancel()
+
+    async def _free(self, campaign: Campaign) -> None:
+        """A wait that began before its clock went back times out in days, PostgreSQL's own for deadlocks too.
+
+        So as long as anybody writes: one that is left over would hold up all others in the end.
+        """
+        while not campaign.work.over:
+            await asyncio.to_thread(campaign.again, self.WAITING)
+            await asyncio.sleep(0.5)
 
 
 class Freeze(Ordinary):
