@@ -229,7 +229,14 @@ class Campaign:
         one.address = len(self.clients) if address is None else address
         self.clients.append(one.start(**options))
         if ready:
-            await self.until(lambda: one.ready, f"{name} shows something")
+            await self.until(lambda: self._stays(one).ready, f"{name} shows something")
+        return one
+
+    @staticmethod
+    def _stays(one: Installation) -> Installation:
+        """Whatever `Comings` wanted of it before it was there at all."""
+        one.come()
+        one.read_on()
         return one
 
     # -- fighting ----------------------------------------------------------------------------------------------------
