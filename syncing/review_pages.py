@@ -27,8 +27,9 @@ ROW_WORDS = {
     Asks.DELETE: {Choice.SERVER: "Keep the row", Choice.CLIENT: "Delete the row, as the client wanted"},
 }
 FIELD_WORDS = {Choice.SERVER: "Server", Choice.CLIENT: "Client", Choice.EDIT: "Edit"}
-Side = TypeVar("Side", Disputed, Settling)
 KEYS = {Choice.SERVER: "s", Choice.CLIENT: "c", Choice.EDIT: "e"}
+#: A column of a conflict, with its values.
+Column = TypeVar("Column", Disputed, Settling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def questions(form: DecisionForm, hidden: Collection[str], names: Mapping[str, s
     return [*asked, *(_about_column(form, called(one, names), hidden) for one in review.disputed)]
 
 
-def called(one: Side, names: Mapping[str, str]) -> Side:
+def called(one: Column, names: Mapping[str, str]) -> Column:
     """With the names of rows beside their ids, where it refers to rows whose names are known."""
     if one.type is not ColumnType.UUID or not names:
         return one
