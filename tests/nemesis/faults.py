@@ -17,6 +17,9 @@ from tests.nemesis.campaign import PATIENCE, Campaign, Ordinary
 from tests.nemesis.cluster import Cluster
 from tests.nemesis.wishes import WISHES
 
+#: While another fault has the database: it is not there, or a standby that is about to be promoted.
+AWAY = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
+
 
 class KillServer(Ordinary):
     """`kill -9` of a server process, and another start of it."""
@@ -106,7 +109,7 @@ class StormOfPokes(Ordinary):
     def _storm(self, url: str) -> None:
         while not self._enough.wait(0.05):
             with (
-                suppress(psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction),  # of a standby, for a moment
+                suppress(*AWAY),
                 psycopg.connect(url, autocommit=True, application_name="writer of pokes") as connection,
             ):
                 self._poke(connection)
@@ -149,7 +152,7 @@ class HoldTransaction(Ordinary):
         await asyncio.to_thread(self._begin, campaign, draw.choice(campaign.stage.people).id)
 
     def _begin(self, campaign: Campaign, user: str) -> None:
-        with suppress(psycopg.OperationalError):
+        with suppress(*AWAY):
             connection = psycopg.connect(campaign.database_url, application_name="writer that waits")
             self._held.append(connection)
             connection.execute(
