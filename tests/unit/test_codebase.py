@@ -22,10 +22,6 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 APPS = ("claudia", "accounts", "projects", "agents", "conversations", "memory", "syncing")
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
 LONGEST = 400
-#: Longer than LONGEST for now, with what each has: to be split by subject, and not to grow meanwhile.
-STILL_LONGER = {
-    "tests/integration/test_filters_agree.py": 420,
-}
 #: What documents name although a clone does not hold it.
 MADE = (".venv", ".local", ".env", "manifest.json")
 CODED_SUFFIXES = (".py", ".js", ".json", ".md", ".toml", ".txt", ".sql", ".svg", ".example", ".css", ".html")
@@ -84,17 +80,7 @@ def test_every_synced_model_takes_part_in_capture_and_in_the_theorem(declaration
 @pytest.mark.parametrize("path", sorted(sources(".py", ".js", ".css", ".html", ".sql")), ids=name)
 def test_no_file_is_longer_than_one_can_hold_in_the_head(path: Path) -> None:
     lines = len(path.read_text().splitlines())
-    limit = STILL_LONGER.get(name(path), LONGEST)
-    assert lines <= limit, f"{name(path)} has {lines} lines: split it by subject ({limit} are allowed)"
-
-
-def test_only_what_is_longer_is_excused() -> None:
-    short = [
-        path
-        for path in STILL_LONGER
-        if not (ROOT / path).exists() or len((ROOT / path).read_text().splitlines()) <= LONGEST
-    ]
-    assert not short, f"no longer too long: take {short} out of STILL_LONGER"
+    assert lines <= LONGEST, f"{name(path)} has {lines} lines: split it by subject ({LONGEST} are allowed)"
 
 
 def undocumented(path: Path) -> Iterator[str]:
