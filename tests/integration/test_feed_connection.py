@@ -270,7 +270,9 @@ async def test_a_feed_that_freezes_while_it_holds_the_gate_loses_it() -> None:
 
 async def test_a_feed_that_freezes_while_it_takes_a_checkpoint_loses_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(listener.SESSION, "idle_in_transaction_session_timeout", "200ms")
-    async with following() as freezing, following() as other, connected() as (writer,):
+    # Who sleeps meanwhile is not poked by one that never commits.
+    polling = {"poll_seconds": 0.1}
+    async with following(**polling) as freezing, following(**polling) as other, connected() as (writer,):
         # Only one of the two comes to take it.
         stops = {freezing.stop_at("taken"): other, other.stop_at("taken"): freezing}
         row = await add(writer)
