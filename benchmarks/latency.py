@@ -73,8 +73,8 @@ def measure(site: Site, server: ServerProcess, person: Person, case: tuple[Any, 
             cpu = cpu_seconds(server)
             written = writer.write(rate * seconds)
             busy["server"] += cpu_seconds(server) - cpu
-            time.sleep(0.5)
-            counts = crowd.take()
+            time.sleep(0.5)  # for what comes twice
+            counts = crowd.take(len(written.sent) * clients)
             delays = milliseconds(counts, written, clients)
             every += delays
             medians.append(percentile(delays, 0.5))

@@ -28,6 +28,8 @@ from uuid import uuid4
 
 NUMBER = re.compile(rb"#(\d+)#")
 RECEIVE = 256 * 1024
+#: What comes later than this many seconds after it was expected is taken for lost.
+LATEST = 10.0
 Frame = dict[str, Any]
 
 
@@ -40,6 +42,15 @@ class Counts:
     bytes: int = 0
     rows: int = 0
     cpu: float = 0.0
+
+    def __add__(self, later: Counts) -> Counts:
+        return Counts(
+            self.arrivals + later.arrivals,
+            self.frames + later.frames,
+            self.bytes + later.bytes,
+            self.rows + later.rows,
+            self.cpu + later.cpu,
+        )
 
 
 class Client:
@@ -188,9 +199,13 @@ class Crowd:
         """Cuts all connections; what a client would keep is kept."""
         self._ask("close")
 
-    def take(self) -> Counts:
-        """What came since the last time."""
+    def take(self, changes: int = 0) -> Counts:
+        """What came since the last time. changes: how many are waited for, as long as it is bearable."""
         counts: Counts = self._ask("take")
+        until = time.monotonic() + LATEST
+        while len(counts.arrivals) < 2 * changes and time.monotonic() < until:
+            time.sleep(0.05)
+            counts += self._ask("take")
         return counts
 
     def rows(self) -> list[int]:
