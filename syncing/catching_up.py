@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 #: Changes that may wait to be written to the file.
 MOST_WAITING = 4 * 1024 * 1024
-Key = tuple[int, bool, int]
+Key = tuple[Checkpoint, bool, Checkpoint]
 
 
 class Backlog:
@@ -115,7 +115,7 @@ class Backlogs:
         self, connection: Connection, start: Checkpoint, end: Checkpoint, pairs: Iterable[Pair]
     ) -> Backlog | None:
         """What happened in the pairs; None if it is too much, or the log does not reach back that far any more."""
-        key = (start.id, start.rewound, end.id)
+        key = (start, start.rewound, end)
         if key not in self._waiting:
             wanted: dict[Connection, set[Pair]] = {}
             self._waiting[key] = (asyncio.create_task(self._make(key, start, end, wanted)), wanted)

@@ -93,11 +93,13 @@ class PastReader:
     async def between(self, start: Checkpoint, end: Checkpoint) -> Past | None:
         """What happened between; None if it is too much, or the log does not reach back that far any more.
 
-        Raises Large where it is more than may be in memory for many clients at a time.
+        None also where one of them is not of the history that the database has now: an older state of it may have come
+        back, which the feed will notice, too. Raises Large where it is more than may be in memory for many clients at a
+        time.
         """
         if start.id == end.id:
-            return Past()
-        return await self._once((start.id, start.rewound, end.id), lambda: self._between(start, end))
+            return Past() if start.mark == end.mark else None
+        return await self._once((start, start.rewound, end), lambda: self._between(start, end))
 
     def walk(self, start: Checkpoint, end: Checkpoint, take: Callable[[RowEvents], None]) -> Walked | None:
         """As `between`, however large, and never all in memory: `take` gets what happened to one row after the other.
@@ -111,7 +113,7 @@ class PastReader:
             )
             with closing(found):  # it keeps the connection's lock until it is closed
                 self._walk(found, take, walked)
-        return walked if walked.whole and self._reaches(start) else None
+        return walked if walked.whole and self._has(start, end) else None
 
     def _walk(self, found: Iterator[tuple[Any, ...]], take: Callable[[RowEvents], None], walked: Walked) -> None:
         rows = 0
@@ -177,17 +179,21 @@ class PastReader:
         if rows and AT_ONCE_BYTES < rows[0][11] <= log.BATCH_BYTES:
             raise Large(f"{rows[0][11]} bytes happened between checkpoints {start.id} and {end.id}")
         batch = log.batch_of_rows(rows, self._batch_size)
-        if batch is None or not self._reaches(start):
+        if batch is None or not self._has(start, end):
             return None
         return Past(self.decoded(batch.events), batch.resets, start.rewound)
 
     def _named(self, start: Checkpoint, end: Checkpoint) -> dict[str, Any]:
         return {"start": start.snapshot, "end": end.snapshot, "limit": self._batch_size + 1}
 
-    def _reaches(self, start: Checkpoint) -> bool:
-        """Whether nothing was missing in what was read: pruning deletes checkpoints before events after them."""
-        kept = self._at(start.id)
-        return kept is not None and kept.mark == start.mark
+    def _has(self, *checkpoints: Checkpoint) -> bool:
+        """Whether they are of the database's history. Asked after the log was read: then nothing was missing in it.
+
+        Pruning deletes checkpoints before events after them. And whoever waited for the database while it was away may
+        have read an older state of it, which lacks the later checkpoint.
+        """
+        kept = [self._at(checkpoint.id) for checkpoint in checkpoints]
+        return all(found and found.mark == asked.mark for found, asked in zip(kept, checkpoints, strict=True))
 
     def _row_estimates(self, tables: list[str]) -> dict[str, float]:
         sql = (

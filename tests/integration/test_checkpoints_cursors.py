@@ -123,6 +123,35 @@ async def test_a_past_that_was_pruned_or_is_too_large_is_not_told(database: Data
     assert await reader.between(start, end) is None
 
 
+async def test_a_past_that_ends_in_a_history_that_was_rolled_back_is_not_told(
+    database: Database, reader: PastReader
+) -> None:
+    start = await checkpoint(database, 10, MINE, opens=True)
+    await add(database)
+    lost = await checkpoint(database, 11, MINE)
+    assert await reader.between(start, lost) is not None
+    # An older state came back while somebody waited for the database, and has a checkpoint of that number, too.
+    await database.execute("DELETE FROM sync_checkpoints WHERE id = 11")
+    assert await reader.between(start, lost) is None
+    assert await asyncio.to_thread(reader.walk, start, lost, lambda group: None) is None
+    newest = await checkpoint(database, 11, THEIRS, opens=True)
+    assert await asyncio.to_thread(reader.walk, start, lost, lambda group: None) is None
+    assert await reader.between(newest, lost) is None
+    assert await reader.between(lost, newest) is None
+
+
+async def test_who_asks_about_two_histories_at_once_gets_two_answers(database: Database, reader: PastReader) -> None:
+    start = await checkpoint(database, 10, MINE, opens=True)
+    row = await add(database)
+    lost = await checkpoint(database, 11, MINE)
+    await database.execute("DELETE FROM sync_checkpoints WHERE id = 11")
+    newest = await checkpoint(database, 11, THEIRS, opens=True)
+    before, found = await asyncio.gather(reader.between(start, lost), reader.between(start, newest))
+    assert before is None
+    assert found is not None
+    assert [event.event.row_id for event in found.events] == [row]
+
+
 async def test_a_large_past_is_told_row_by_row_in_the_order_of_versions(database: Database) -> None:
     start = await checkpoint(database, 10, MINE, opens=True)
     rows = [await add(database) for _ in range(3)]
