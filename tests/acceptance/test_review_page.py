@@ -106,7 +106,9 @@ def test_conflicts_are_decided_by_keyboard_alone_while_the_row_moves(
     reviewing.press("Escape")
     expect(asked).to_be_hidden()
     assert site.sql("SELECT status FROM sync_conflicts WHERE id = %s", first) == [("open",)]
-    reviewing.press("Enter", "Enter")
+    reviewing.press("Enter")
+    expect(asked).to_be_visible()
+    reviewing.press("Enter")
 
     expect(page).to_have_url(f"{reviewing.tab.origin}{QUEUE}{second}/change/?")
     row = site.sql("SELECT title, description FROM sessions WHERE id = %s", cast.session)
