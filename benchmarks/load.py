@@ -200,7 +200,7 @@ class Crowd:
         self._ask("close")
 
     def take(self, changes: int = 0) -> Counts:
-        """What came since the last time. changes: how many are waited for, as long as it is bearable."""
+        """What came since the last time. changes: so many are waited for, LATEST seconds at most."""
         counts: Counts = self._ask("take")
         until = time.monotonic() + LATEST
         while len(counts.arrivals) < 2 * changes and time.monotonic() < until:
