@@ -9,6 +9,10 @@ from syncing.packets import Packet
 from tests.feeds import Watch
 
 
+async def welcome() -> None:
+    """To verify a connection by: nobody is turned away."""
+
+
 class FarEnd(Watch):
     """Keeps the frames that it was sent, and by which code it was closed. It reads at once."""
 
@@ -19,6 +23,10 @@ class FarEnd(Watch):
         super().__init__()
         self.frames: list[dict[str, Any]] = []
         self.code: int | None = None
+
+    def steps(self) -> list[dict[str, Any]]:
+        """The `changes` frames."""
+        return [frame for frame in self.frames if frame["type"] == "changes"]
 
     def write(self, packet: Packet) -> None:
         """A frame comes."""

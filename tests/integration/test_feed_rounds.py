@@ -21,7 +21,7 @@ from syncing.log import Checkpoint
 from syncing.recent import History
 from syncing.shapes import Shape
 from syncing.snapshots import Opened, Order, Request, SnapshotReaders
-from tests.far_end import FarEnd
+from tests.far_end import FarEnd, welcome
 from tests.feeds import (
     PATIENCE,
     Database,
@@ -186,20 +186,12 @@ async def test_what_others_committed_before_the_round_is_delivered_before_it_sta
 
 
 class Client(FarEnd):
-    """Also by steps, and by what was staged."""
-
-    def steps(self) -> list[dict[str, Any]]:
-        """The `changes` frames."""
-        return [frame for frame in self.frames if frame["type"] == "changes"]
+    """Also by what was staged."""
 
     def staged(self, n: int) -> list[str]:
         """The ids of the rows that were staged under this number."""
         snapshots = [frame for frame in self.frames if frame["type"] == "snapshot" and frame["n"] == n]
         return [row["id"] for frame in snapshots for row in frame["rows"]]
-
-
-async def still_welcome() -> None:
-    """Nobody is turned away here."""
 
 
 FIRST_READERS = "SELECT pid FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()"
@@ -231,7 +223,7 @@ async def test_a_round_that_fails_shows_nothing_and_the_next_one_serves_those_wh
         hub.open_round = doomed  # type: ignore[method-assign, assignment]
         hub.start()
         try:
-            connection = Connection(client, Identity(user, "Alice", "alice@example.org"), uuid4(), still_welcome)
+            connection = Connection(client, Identity(user, "Alice", "alice@example.org"), uuid4(), welcome)
             hub.connect(connection, since=asyncio.get_running_loop().time())
             following_ = hub.follow(connection, Shape.of(declaration_of("sessions")), "s1", resume=False)
             await client.until(lambda: any("ready" in step for step in client.steps()), "the shape is ready")
@@ -276,7 +268,7 @@ async def test_who_is_revoked_before_the_grants_of_a_round_are_known_is_sent_not
         hub, client = Hub(), Client()
         hub.start()
         try:
-            connection = Connection(client, Identity(user, "Bob", "bob@example.org"), uuid4(), still_welcome)
+            connection = Connection(client, Identity(user, "Bob", "bob@example.org"), uuid4(), welcome)
             hub.connect(connection, since=asyncio.get_running_loop().time())
             hub.follow(connection, Shape.of(declaration_of("sessions")), "s1", resume=False)
             assert await asyncio.to_thread(read.wait, PATIENCE)

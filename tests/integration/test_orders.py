@@ -19,7 +19,7 @@ from syncing.declarations import declaration_of
 from syncing.frames import CloseCode
 from syncing.hub import Hub
 from syncing.shapes import Shape
-from tests.far_end import FarEnd
+from tests.far_end import FarEnd, welcome
 from tests.feeds import Database, Stop, WatchedFeed, add, connected, terminate
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -32,10 +32,6 @@ class Far(FarEnd):
     def snapshots(self) -> int:
         """How often it was told that a shape is read anew, or for the first time, and is ready."""
         return sum(bool(frame.get("ready")) for frame in self.frames)
-
-
-async def welcome() -> None:
-    """Nobody is turned away here."""
 
 
 class Process:

@@ -19,7 +19,7 @@ from syncing.frames import CloseCode
 from syncing.hub import Hub
 from syncing.past import PastReader
 from syncing.shapes import Shape
-from tests.far_end import FarEnd
+from tests.far_end import FarEnd, welcome
 from tests.feeds import PATIENCE, Database, add, ask, connected
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -27,23 +27,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 INSERT = "INSERT INTO sessions (user_id, title) VALUES (%s, %s) RETURNING id::text"
 
 
-async def still_welcome() -> None:
-    """Nobody is turned away here."""
-
-
 async def come(hub: Hub, user: str, *, cursor: str | None = None, scopes: frozenset[str] = frozenset()) -> FarEnd:
     """The user follows all sessions, from the cursor on if it has one."""
     client = FarEnd()
-    connection = Connection(client, Identity(user, "Alice", "alice@example.org"), uuid4(), still_welcome)
+    connection = Connection(client, Identity(user, "Alice", "alice@example.org"), uuid4(), welcome)
     hub.connect(connection, since=asyncio.get_running_loop().time())
     connection.held, connection.resume = scopes, Cursor.parse(cursor) if cursor else None
     hub.follow(connection, Shape.of(declaration_of("sessions")), "s1", resume=cursor is not None)
     return client
-
-
-def steps(client: FarEnd) -> list[dict[str, Any]]:
-    """What it was told so far."""
-    return [frame for frame in client.frames if frame["type"] == "changes"]
 
 
 @asynccontextmanager
@@ -78,19 +69,19 @@ async def test_who_missed_something_does_not_go_on_by_what_the_older_state_lacks
         hub.start()
         try:
             first = await come(hub, user)
-            await first.until(lambda: any("ready" in step for step in steps(first)), "the shape is ready")
-            cursor, scopes = steps(first)[-1]["cursor"], next(iter(hub.connections)).held
+            await first.until(lambda: any("ready" in step for step in first.steps()), "the shape is ready")
+            cursor, scopes = first.steps()[-1]["cursor"], next(iter(hub.connections)).held
             monkeypatch.setattr(PastReader, "_between", late)
             async with cut(database, cursor):
                 lost = await ask(database, INSERT, user, "lost")
-                await first.until(lambda: lost in str(steps(first)[-1]), "it is told of the row")
+                await first.until(lambda: lost in str(first.steps()[-1]), "it is told of the row")
                 again = await come(hub, user, cursor=cursor, scopes=scopes)
                 assert await asyncio.to_thread(asked.wait, PATIENCE)
             back.set()
             await again.until(lambda: again.code is not None, "it is closed, since the history is another")
             assert again.code == CloseCode.RESTART
             assert [frame["resumed"] for frame in again.frames if frame["type"] == "subscribed"] == [False]
-            assert [step["parts"] for step in steps(again) if step["parts"]] == []
+            assert [step["parts"] for step in again.steps() if step["parts"]] == []
         finally:
             back.set()
             await hub.stop()

@@ -18,6 +18,7 @@ from syncing.hub import Hub
 from syncing.packets import Packet
 from syncing.shapes import Shape
 from syncing.spools import PairRows
+from tests.far_end import welcome
 from tests.feeds import Database, Watch, add, ask, connected
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -64,10 +65,6 @@ class Client(Watch):
     def keys(self) -> set[str]:
         """Of the memories that it shows."""
         return {row["key"] for row in self.rows.values()}
-
-
-async def welcome() -> None:
-    """Nobody is turned away here."""
 
 
 class Bed:
