@@ -67,7 +67,7 @@ class MessageSync(syncing.Synced):
         "updated_at",
     ]
     filterable = ["session_id", "role", "parent_id", "sequence_number", "created_at"]
-    scope = [syncing.ParentScope("session_id", "sessions")]
+    scope = [syncing.ParentScope("session_id", "sessions", writes_parent=True)]  # which counts them
     insertable = ["session_id", "parent_id", "role"]
     writable = [
         "content",

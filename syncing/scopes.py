@@ -13,7 +13,7 @@ PUBLIC = "public"
 
 
 class ScopeRule(Protocol):
-    """A rule gives SQL over the row `NEW`, and names the columns that it reads."""
+    """A rule gives SQL over the row `NEW`, and names the column that it reads."""
 
     @property
     def column(self) -> str: ...
@@ -58,14 +58,29 @@ class ParentScope:
     """The scope of the row that the foreign key names.
 
     The parent is locked first: without the lock a child written while its parent moves would keep the old scope for
-    ever. When the parent moves, a trigger on its table moves the children.
+    ever. When the parent moves, a trigger on its table moves the children: those that its transaction sees. Under
+    REPEATABLE READ these are not all, and a lock that is gone holds up nobody: so the parent's row is written anew with
+    the child, once in a transaction, and who moves it without seeing the child is refused (serialization_failure).
+
+    writes_parent: the child's own triggers write the parent's row whenever a child comes to it.
     """
 
     column: str
     parent_table: str
+    writes_parent: bool = False
 
     def sql(self) -> str:
         return f"(SELECT s.scope FROM public.{self.parent_table} s WHERE s.id = NEW.{self.column} FOR NO KEY UPDATE)"
+
+    def trace(self) -> str:
+        """A statement for after the scope was derived: that the parent had a child come to it can be seen."""
+        if self.writes_parent:
+            return ""
+        return (
+            f"IF NEW.{self.column} IS NOT NULL THEN"
+            f" UPDATE public.{self.parent_table} AS s SET scope = s.scope WHERE s.id = NEW.{self.column}"
+            " AND s.scope = NEW.scope AND s.xmin <> pg_current_xact_id()::xid; END IF;"
+        )
 
 
 def user_scope(user_id: object) -> str:

@@ -134,7 +134,8 @@ def stamps(declaration: Declaration) -> Iterable[pgtrigger.Trigger]:
     scope = ", ".join(rule.sql() for rule in declaration.scope)
     orphan = f"{declaration.table}: the row to which this one belongs does not exist"
     missing = f"IF NEW.scope IS NULL THEN RAISE foreign_key_violation USING MESSAGE = '{orphan}'; END IF;"
-    derive = f"NEW.scope := COALESCE({scope});" + missing
+    traces = "".join(rule.trace() for rule in declaration.scope if isinstance(rule, ParentScope))
+    derive = f"NEW.scope := COALESCE({scope});" + missing + traces
     inputs = ["scope", *(rule.column for rule in declaration.scope)]
     moved = f"IF {image('OLD', inputs)} *<> {image('NEW', inputs)} THEN {derive} END IF;"
     kept = dict.fromkeys([*declaration.columns, *inputs, "updated_at"])  # declared or not: it is the database's

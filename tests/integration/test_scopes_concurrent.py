@@ -23,6 +23,7 @@ CHILDREN = {
     "a new memory": "INSERT INTO memory (key, type, session_id) VALUES ('k', 'session_context', %(session)s)",
     "a message from elsewhere": "UPDATE messages SET session_id = %(session)s WHERE session_id = %(other)s",
     "a memory from elsewhere": "UPDATE memory SET session_id = %(session)s WHERE session_id = %(other)s",
+    "a memory that was a project's": "UPDATE memory SET project_id = NULL WHERE project_id = %(its_own)s",
 }
 
 
@@ -37,7 +38,8 @@ def world(db: None) -> dict[str, object]:
     session, other = SessionFactory(), SessionFactory()
     MessageFactory(session=other)
     MemoryFactory(session=other, user=None)
-    return {"session": session.pk, "other": other.pk, "project": ProjectFactory().pk}
+    project = MemoryFactory(session=session, project=ProjectFactory(), user=None).project
+    return {"session": session.pk, "other": other.pk, "project": ProjectFactory().pk, "its_own": project.pk}
 
 
 def waits_for(second: Connection, work: Callable[[], object]) -> Future[object]:
@@ -56,12 +58,12 @@ def waits_for(second: Connection, work: Callable[[], object]) -> Future[object]:
 
 
 def scopes(world: dict[str, object]) -> set[str]:
-    """Of the session, its messages and its memories."""
+    """Of the session, its messages and its memories, but for those that are a project's of their own."""
     session = Session.objects.get(pk=world["session"])
     return {
         session.scope,
         *session.messages.values_list("scope", flat=True),
-        *session.memories.values_list("scope", flat=True),
+        *session.memories.filter(project=None).values_list("scope", flat=True),
     }
 
 
@@ -103,3 +105,41 @@ def test_a_move_that_is_rolled_back_leaves_the_child_where_the_session_is(
     writer.commit()
     (scope,) = scopes(world)
     assert scope.startswith("u:")
+
+
+@pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
+@pytest.mark.parametrize("child", CHILDREN)
+def test_who_moves_without_seeing_what_was_committed_since_is_refused_and_tries_again(
+    pair: tuple[Connection, Connection], world: dict[str, object], child: str, isolation: str
+) -> None:
+    mover, writer = pair
+    mover.execute(f"SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL {isolation}")
+    mover.commit()
+    mover.execute("SELECT FROM sessions")
+    writer.execute(CHILDREN[child], world)
+    writer.commit()
+    with pytest.raises(psycopg.errors.SerializationFailure):
+        mover.execute(MOVE, world)
+    mover.rollback()
+    mover.execute(MOVE, world)
+    mover.commit()
+    assert scopes(world) == {f"p:{world['project']}"}
+
+
+@pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
+@pytest.mark.parametrize("child", CHILDREN)
+def test_who_writes_without_seeing_a_move_is_refused_and_tries_again(
+    pair: tuple[Connection, Connection], world: dict[str, object], child: str, isolation: str
+) -> None:
+    mover, writer = pair
+    writer.execute(f"SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL {isolation}")
+    writer.commit()
+    writer.execute("SELECT FROM sessions")
+    mover.execute(MOVE, world)
+    mover.commit()
+    with pytest.raises(psycopg.errors.SerializationFailure):
+        writer.execute(CHILDREN[child], world)
+    writer.rollback()
+    writer.execute(CHILDREN[child], world)
+    writer.commit()
+    assert scopes(world) == {f"p:{world['project']}"}
