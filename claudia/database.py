@@ -16,7 +16,7 @@ def use_database(url: str) -> None:
     found = Environment().database("DATABASE_URL", url)
     default = settings.DATABASES["default"]
     # In place: Django's connections hold this very dict, and fill it up with defaults of their own.
-    default.setdefault("OPTIONS", {}).update(found.pop("OPTIONS", {}))
+    default["OPTIONS"].update(found.pop("OPTIONS"))
     default.update(found)
 
 

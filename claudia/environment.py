@@ -26,6 +26,12 @@ DATABASE_SCHEMES = ("postgres", "postgresql")
 WEB_SCHEMES = ("https", "http")
 MAIL_SCHEMES = ("smtp", "smtp+tls", "smtp+ssl", "consolemail", "filemail")
 REDIS_SCHEMES = ("redis", "rediss")
+#: Of connections to the database, unless the URL says otherwise. A server whose machine or network is gone answers with
+#: nothing, not even an end: by itself the kernel waits for it up to a quarter of an hour. Milliseconds, and seconds.
+NOTICED_SOON = {
+    "connect_timeout": 5, "tcp_user_timeout": 10_000, "keepalives_idle": 5, "keepalives_interval": 2,
+    "keepalives_count": 3,
+}  # fmt: skip
 #: A line of a `.env` file that sets something.
 ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)\s*=", re.MULTILINE)
 #: Of what only Claudia reads.
@@ -96,7 +102,7 @@ class Environment:
         settings: dict[str, Any] = environ.Env.db_url_config(url)
         if not settings.get("NAME"):
             raise ImproperlyConfigured(f"{name} must name a database, like postgres://user:password@host:5432/name.")
-        return settings
+        return settings | {"OPTIONS": NOTICED_SOON | settings.get("OPTIONS", {})}
 
     def standby(self, name: str) -> str:
         """The address of one or more standbys, in libpq's way; empty when the variable is absent."""

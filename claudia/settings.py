@@ -100,10 +100,9 @@ def _database_url() -> str:
 
 DATABASES: dict[str, dict[str, Any]] = {"default": env.database("DATABASE_URL", _database_url())}
 DATABASES["default"]["CONN_MAX_AGE"] = 0  # the pool keeps connections; Django must give them back after each request
-DATABASES["default"].setdefault("OPTIONS", {}).update(
+DATABASES["default"]["OPTIONS"].update(
     # A thread that waits longer than `timeout` for a connection gets an error: overload is refused, not queued.
     pool={"min_size": 1, "max_size": env.integer("DATABASE_POOL_SIZE", 16, low=2, high=500), "timeout": 10},
-    connect_timeout=5,
 )
 # Behind a pooler in transaction mode nothing of a session outlives a transaction: the engine listens past it.
 DATABASE_POOLER = env.choice("DATABASE_POOLER", "NONE", ["NONE", "TRANSACTION"])

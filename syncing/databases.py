@@ -13,13 +13,11 @@ from typing import Any
 import psycopg
 from django.conf import settings as django_settings
 from django.db import DEFAULT_DB_ALIAS, connections
+from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-#: What libpq understands of Django's connection parameters.
-LIBPQ = (
-    "host", "port", "dbname", "user", "password", "options", "service", "passfile", "connect_timeout",
-    "sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs",
-)  # fmt: skip
+#: What libpq understands of Django's connection parameters; the name we give ourselves.
+LIBPQ = {option.keyword.decode() for option in pq.Conninfo.get_defaults()} - {"application_name"}
 NAMES = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
 
 
@@ -47,7 +45,7 @@ def _default() -> Mapping[str, Any]:
 def _libpq(database: Mapping[str, Any]) -> dict[str, Any]:
     """Django's settings of a database in libpq's words."""
     named = {libpq: database[name] for name, libpq in NAMES.items() if database.get(name)}
-    return {"connect_timeout": 5, **named, **database.get("OPTIONS", {})}
+    return {**named, **database.get("OPTIONS", {})}
 
 
 def _kept(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,7 +53,10 @@ def _kept(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 #: Of a connection to the standby, unless SYNC_REPLICA_URL says otherwise: one that is gone must be noticed soon.
-NOTICED_SOON = {"connect_timeout": "3", "keepalives_idle": "5", "keepalives_interval": "2", "keepalives_count": "3"}
+NOTICED_SOON = {
+    "connect_timeout": "3", "tcp_user_timeout": "10000", "keepalives_idle": "5", "keepalives_interval": "2",
+    "keepalives_count": "3",
+}  # fmt: skip
 
 
 def standby_conninfo(url: str) -> str:

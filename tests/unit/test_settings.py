@@ -13,7 +13,7 @@ import pytest
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
-from claudia.environment import Environment, kept
+from claudia.environment import NOTICED_SOON, Environment, kept
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 READ = "import json, claudia.settings as s; print(json.dumps([getattr(s, n) for n in {names!r}], default=str))"
@@ -78,8 +78,13 @@ def test_an_address_that_is_no_postgres_is_refused_without_repeating_its_passwor
 def test_a_database_address_keeps_its_escaped_password_and_options() -> None:
     found = Environment().database("DATABASE_URL", "postgres://me:p%40ss@db.example:6432/name?sslmode=require")
     assert (found["USER"], found["PASSWORD"], found["HOST"], found["PORT"]) == ("me", "p@ss", "db.example", 6432)
-    assert (found["NAME"], found["OPTIONS"]) == ("name", {"sslmode": "require"})
+    assert (found["NAME"], found["OPTIONS"]) == ("name", NOTICED_SOON | {"sslmode": "require"})
     assert found["ENGINE"] == "django.db.backends.postgresql"
+
+
+def test_a_server_that_is_gone_is_noticed_as_soon_as_the_address_says() -> None:
+    found = Environment().database("DATABASE_URL", "postgres://me@db/name?tcp_user_timeout=3000&keepalives_idle=60")
+    assert found["OPTIONS"] == NOTICED_SOON | {"tcp_user_timeout": 3000, "keepalives_idle": 60}
 
 
 def test_the_variables_of_the_process_win_over_the_dotenv_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
