@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,7 +24,7 @@ from syncing.recent import Past
 from syncing.values import ColumnType
 
 Answer = TypeVar("Answer")
-#: Connections for these reads; more clients wait.
+#: Connections for these reads, and threads; more clients wait.
 CONNECTIONS = 4
 #: What was missed is read for all who ask at the same time as long as it is no more bytes than this.
 AT_ONCE_BYTES = 512 * 1024
@@ -53,13 +54,17 @@ class Walked:
 
 
 class PastReader:
-    """Reads in threads, each question once however many ask it at the same time."""
+    """Reads in threads, each question once however many ask it at the same time.
+
+    The threads are its own: while the database is away they wait for it, and who tells of that must not wait with them.
+    """
 
     def __init__(self, types: Mapping[str, Mapping[str, ColumnType]], batch_size: int) -> None:
         """types: by database table, the columns by which events are matched."""
         self._types = types
         self._batch_size = batch_size
-        self._asked: dict[Any, asyncio.Task[Any]] = {}
+        self._asked: dict[Any, asyncio.Future[Any]] = {}
+        self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="past")
         self._pool = ConnectionPool(
             pooled_conninfo("claudia log"),
             min_size=0,
@@ -74,6 +79,7 @@ class PastReader:
 
     def close(self) -> None:
         """After the last."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
         self._pool.close(timeout=1)
 
     async def locate(self, cursor: Cursor, newest: Checkpoint) -> Checkpoint | None:
@@ -147,20 +153,22 @@ class PastReader:
 
     async def thin(self) -> None:
         """Makes old checkpoints sparse."""
-        await asyncio.to_thread(self._execute, log.THIN)
+        await self._in_thread(lambda: self._execute(log.THIN))
 
     async def _once(self, key: Any, ask: Callable[[], Answer]) -> Answer:
         if key not in self._asked:
-            task = asyncio.create_task(asyncio.to_thread(ask))
-            self._asked[key] = task
-            task.add_done_callback(partial(self._answered, key))
+            asking = self._asked[key] = self._in_thread(ask)
+            asking.add_done_callback(partial(self._answered, key))
         answer: Answer = await asyncio.shield(self._asked[key])
         return answer
 
-    def _answered(self, key: Any, task: asyncio.Task[Any]) -> None:
+    def _in_thread(self, ask: Callable[[], Answer]) -> asyncio.Future[Answer]:
+        return asyncio.get_running_loop().run_in_executor(self._threads, ask)
+
+    def _answered(self, key: Any, asking: asyncio.Future[Any]) -> None:
         self._asked.pop(key, None)
-        if not task.cancelled():
-            task.exception()  # whoever asked may be gone: then nobody else looks at it
+        if not asking.cancelled():
+            asking.exception()  # whoever asked may be gone: then nobody else looks at it
 
     def _at(self, number: int) -> Checkpoint | None:
         with self._pool.connection() as connection:

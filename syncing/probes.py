@@ -11,6 +11,7 @@ import logging
 import secrets
 import time
 from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,11 @@ logger = logging.getLogger(__name__)
 PATIENCE = 2.0
 #: An answer is good for so many seconds: a flood of questions asks the database once.
 GOOD_FOR = 1.0
+#: Seconds for which the database is waited for: who asks has no more patience either.
+LOOKED_WITHIN = 3.0
+LATE = Issue(
+    "database_unreachable", "database", "critical", f"The database has not answered within {LOOKED_WITHIN:.0f} s.", ""
+)
 STOPS = Issue("stopping", "sync", "critical", "This process stops; others go on.", "")
 #: A proxy on this machine would make everybody look local; what it adds to a request gives it away.
 FORWARDED = {b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip", b"via"}
@@ -100,6 +106,8 @@ class Readyz(Probe):
 
     _latest: Readiness | None = None
     _asking: asyncio.Task[Readiness] | None = None
+    #: Of its own: all others may wait for the very database of which this tells that it does not answer.
+    _thread = ThreadPoolExecutor(1, thread_name_prefix="readyz")
 
     async def answer(self) -> None:
         """From the latest look, if it is fresh; those who come meanwhile share the next one."""
@@ -109,16 +117,21 @@ class Readyz(Probe):
         latest = Readyz._latest
         if latest is None or time.monotonic() - latest.at > GOOD_FOR:
             if Readyz._asking is None or Readyz._asking.done():
-                Readyz._asking = asyncio.create_task(readiness())
+                Readyz._asking = asyncio.create_task(readiness(Readyz._thread))
             latest = Readyz._latest = await asyncio.shield(Readyz._asking)
         await self.reply(503 if latest.reasons else 200, latest.encoded())
 
 
-async def readiness() -> Readiness:
+async def readiness(thread: ThreadPoolExecutor) -> Readiness:
     """Looks at the database, and sends a heartbeat to this process's own feed."""
     began = time.monotonic()
+    looking = asyncio.get_running_loop().run_in_executor(thread, _ask_database)
+    await asyncio.wait([looking], timeout=LOOKED_WITHIN)
+    if not looking.done():
+        looking.cancel()  # one that waits for the thread will not be wanted when it is free
+        return Readiness([LATE])
     try:
-        reasons, xid = await asyncio.to_thread(_ask_database)
+        reasons, xid = looking.result()
     except psycopg.Error as error:
         return Readiness([monitor.unreachable(error)])
     asked = time.monotonic()

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -29,6 +30,10 @@ from tests.acceptance.monitored import (
 from tests.acceptance.people import client
 from tests.acceptance.site import Person, Site, drop_database, make_database
 
+LOOKS_AND_WAITS = """
+    SELECT pid FROM pg_stat_activity
+    WHERE application_name = 'claudia monitor' AND datname = current_database() AND wait_event_type = 'Lock'
+"""
 QUERY = "SELECT 'what is written here is nobody''s business' FROM pg_sleep(0)"
 
 
@@ -223,6 +228,31 @@ def test_a_database_that_is_down_is_told_and_the_server_recovers_by_itself(place
     place.connect()
     until(lambda: ready(place), "the server is ready again")
     assert healthcheck(place.servers[0])[0] == 0
+
+
+def test_readiness_is_answered_while_the_session_that_looks_stands_still(place: Site) -> None:
+    server = place.servers[0]
+    until(lambda: ready(place), "the server is ready")
+    stopped: set[int] = set()
+    try:
+        with psycopg.connect(place.database_url) as holder, ThreadPoolExecutor(1) as asker:
+            holder.execute("LOCK TABLE django_migrations")
+            asking = asker.submit(until, lambda: not ready(place) and get(server, "/readyz"), "it is not ready")
+            while not asking.done():
+                # Others look, too: all are stopped, those for it among them.
+                for (pid,) in place.sql(LOOKS_AND_WAITS):
+                    os.kill(pid, signal.SIGSTOP)
+                    stopped.add(pid)
+            status, body, _ = asking.result()
+            assert (status, "has not answered within 3 s" in body) == (503, True)
+        # Its one thread still waits; nothing is in anybody's way any more.
+        status, body, _ = get(server, "/readyz")
+        assert (status, "database_unreachable" in body) == (503, True)
+        assert get(server, "/metrics")[0] == 200
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    until(lambda: ready(place), "the server is ready again")
 
 
 def test_without_a_server_nothing_is_delivered(server_url: str, place: Site) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
@@ -14,7 +15,7 @@ from syncing.log import Checkpoint
 from syncing.matching import RowEvents
 from syncing.past import CONNECTIONS, Large, PastReader
 from syncing.recent import Past
-from tests.feeds import Database, add, ask, connected, following
+from tests.feeds import PATIENCE, Database, add, ask, connected, following
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -23,6 +24,10 @@ INSERT = """
     INSERT INTO sync_checkpoints (id, mark, opens_mark, snapshot, created_at)
     VALUES (%s, %s, %s, pg_current_snapshot(), %s::timestamptz)
     RETURNING snapshot::text
+"""
+WAITING = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE application_name = 'claudia log' AND datname = current_database() AND wait_event_type = 'Lock'
 """
 LONG_AGO = "2026-01-01T00:00:00Z"
 
@@ -150,6 +155,23 @@ async def test_who_asks_about_two_histories_at_once_gets_two_answers(database: D
     assert before is None
     assert found is not None
     assert [event.event.row_id for event in found.events] == [row]
+
+
+async def test_others_have_threads_while_all_who_ask_about_the_past_wait_for_the_database(
+    database: Database, reader: PastReader
+) -> None:
+    newest = await checkpoint(database, 1000, MINE)
+    async with connected() as (holder,):
+        await holder.execute("BEGIN")
+        await holder.execute("LOCK TABLE sync_checkpoints")
+        asking = [asyncio.create_task(reader.locate(Cursor(number, MINE), newest)) for number in range(100)]
+        async with asyncio.timeout(PATIENCE):
+            while await ask(database, WAITING) < CONNECTIONS:
+                pass
+            await asyncio.gather(*(asyncio.to_thread(time.sleep, 0) for _ in range(10)))
+        assert not any(task.done() for task in asking)
+        await holder.execute("ROLLBACK")
+    assert await asyncio.gather(*asking) == [None] * 100
 
 
 async def test_a_large_past_is_told_row_by_row_in_the_order_of_versions(database: Database) -> None:
