@@ -6,7 +6,6 @@ from django.db import migrations
 
 import syncing.triggers
 
-
 # Memories that were left behind when their session was moved, before the triggers of this migration.
 LEFT_BEHIND = """
     UPDATE public.memory AS m SET scope = s.scope FROM public.sessions s
