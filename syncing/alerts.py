@@ -124,7 +124,7 @@ class Alerts:
     def _is_due(self) -> bool:
         # A feed that cannot fall asleep waits for a transaction that has written and does not end.
         happened = self._looked_at_news != self._pulse.news or not self._pulse.feed_sleeps
-        return happened or bool(self._open or self._unreachable)
+        return happened or bool(self._open or self._unreachable or wrong(monitor.broadcast.latest))
 
     async def _look(self) -> None:
         self._looked_at_news = self._pulse.news
@@ -135,7 +135,10 @@ class Alerts:
 
     def look(self) -> None:
         """Finds out what is wrong, and announces what has begun and what is over."""
-        _, issues = monitor.observe()
+        status, issues = monitor.observe()
+        shown = monitor.broadcast.latest
+        if shown and wrong(shown) != wrong(status):
+            monitor.broadcast.nudge()  # who watches hears of it now
         unreachable = next((issue for issue in issues if issue.code == UNREACHABLE), None)
         if unreachable:
             if self._unreachable is None:
@@ -162,6 +165,11 @@ class Alerts:
             _clear(database, key)
             open_.discard(key)
         self._open = open_
+
+
+def wrong(status: monitor.Status | None) -> set[tuple[str, str]]:
+    """The issues of which a status tells, and how severe they are."""
+    return {(issue.key, issue.severity) for issue in status.health.issues} if status else set()
 
 
 def on_canary_differed(sender: Any, table: str, missing: int, extra: int, differing: int, **_: Any) -> None:

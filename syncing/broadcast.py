@@ -38,6 +38,8 @@ class Broadcast(Generic[Outcome]):
         self._changed = threading.Condition()
         self._nudged = False
         self._thread: threading.Thread | None = None
+        self.latest: Outcome | None = None
+        """What was told last; None while nobody wants to know."""
 
     def subscribe(self, callback: Callable[[Outcome], object]) -> Subscription:
         """Calls back in the thread. An error there is logged, and hurts nobody."""
@@ -74,7 +76,7 @@ class Broadcast(Generic[Outcome]):
         while True:
             with self._changed:
                 if not self._callbacks:
-                    self._thread = None
+                    self._thread = self.latest = None
                     return
                 self._nudged = False
             self._tell()
@@ -87,6 +89,7 @@ class Broadcast(Generic[Outcome]):
         except Exception:
             logger.exception("what is watched could not be computed")
             return
+        self.latest = outcome
         for callback in list(self._callbacks.values()):
             try:
                 callback(outcome)

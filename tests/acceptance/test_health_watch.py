@@ -99,15 +99,22 @@ async def test_who_is_no_longer_staff_sees_no_more_than_others(place: Site) -> N
 
 async def test_a_change_of_health_is_told_at_once(place: Site) -> None:
     # Every ten minutes, unless something changes.
-    server = place.serve(MONITORING_INTERVAL="600", ALERT_SECONDS="0.5")
-    async with client(server, staff(place, "patient")) as one:
+    server = place.serve(MONITORING_INTERVAL="600", ALERT_SECONDS="0.5", ALERT_TRANSACTION_SECONDS="1")
+    patient = staff(place, "patient")
+    async with client(server, patient) as one:
         await statuses(one)
         await until_soon(lambda: "processes" in latest(one), "the whole system")
         assert latest(one)["online"]
         mine = feeds(place)[-1]
         with frozen(mine):
             await shows(one, lambda frame: "feed_silent" in found_in(frame), "the feed that is stuck")
-        await shows(one, lambda frame: "feed_silent" not in found_in(frame), "the feed that looks again")
+        await shows(one, lambda frame: not found_in(frame), "the feed that looks again")
+        with psycopg.connect(place.database_url) as writer:
+            writer.execute("UPDATE users SET name = name || '.'")
+            place.session(patient)  # something must happen, or nobody looks
+            await shows(one, lambda frame: "old_transaction" in found_in(frame), "a transaction that does not end")
+            writer.rollback()
+            await shows(one, lambda frame: not found_in(frame), "its end")
     server.stop()
 
 
