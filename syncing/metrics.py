@@ -82,7 +82,7 @@ class Metrics:
         self._warned = False
         self._probes: list[Callable[[], None]] = []
         self._probing = threading.Lock()
-        self._taken_at = time.monotonic()
+        self._taken_at = self._quiet_until = time.monotonic()
 
     # -- recording ---------------------------------------------------------------------------------------------------
 
@@ -185,17 +185,19 @@ class Metrics:
         """What was recorded since the last time that it was taken.
 
         Nothing, if there is only what idles on a server where nothing happens, unless it has waited for long, or is
-        asked for by `idle_too`: a quiet server should write nothing.
+        asked for by `idle_too`: a quiet server should write nothing. What happens then did not happen before, so windows
+        of what idles are longer than those of all else.
         """
         self._probe()
         waiting = [one for one in list(self._series.values()) if one.waits]
         now = time.monotonic()
-        seconds = now - self._taken_at
-        if not (idle_too or seconds >= IDLE_SECONDS or any(not idles(one.key) for one in waiting)):
-            return []
-        self._taken_at = now
-        starts_at = datetime.fromtimestamp(time.time() - seconds, UTC)
-        return [_taken(one, starts_at, seconds) for one in waiting]
+        idle, busy = now - self._taken_at, now - self._quiet_until
+        if not any(not idles(one.key) for one in waiting):
+            self._quiet_until = now
+            if not (idle_too or idle >= IDLE_SECONDS):
+                return []
+        self._taken_at, self._quiet_until, ended_at = now, now, time.time()
+        return [_taken(one, ended_at, idle if idles(one.key) else busy) for one in waiting]
 
 
 def unit_of(kind: Kind, name: str, unit: str, labels: Mapping[str, object]) -> str:
@@ -214,8 +216,10 @@ def idles(key: Key) -> bool:
     return known is not None and known.idle
 
 
-def _taken(series: Series, starts_at: datetime, seconds: float) -> Taken:
+def _taken(series: Series, ended_at: float, seconds: float) -> Taken:
+    """What was recorded in the window of so many seconds that ends then."""
     key = series.key
+    starts_at = datetime.fromtimestamp(ended_at - seconds, UTC)
     head = (key.kind, key.name, key.unit, key.labels, starts_at, seconds)
     if isinstance(series, Gauge):
         level = series.take()

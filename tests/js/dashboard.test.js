@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ago, bytes, duration, milliseconds, number, perSecond } from "../../syncing/static/syncing/staff/amounts.js";
+import { ago, bytes, counted, duration, milliseconds, number, perSecond } from "../../syncing/static/syncing/staff/amounts.js";
 import { greatest, labelled, lone, nearest, path, runs, ticks } from "../../syncing/static/syncing/staff/scales.js";
 import { backoff } from "../../syncing/static/syncing/staff/watching.js";
 
@@ -47,6 +47,7 @@ test("amounts have units and three digits that count", () => {
   assert.deepEqual([0, 999, 1500, 2.5e9].map(bytes), ["0 B", "999 B", "1.5 KB", "2.5 GB"]);
   assert.deepEqual([0.8, 1500].map(milliseconds), ["0.8 ms", "1.5 s"]);
   assert.equal(perSecond(28.94), "28.9/s");
+  assert.deepEqual([0, 1, 1200].map((clients) => counted(clients, "client", "clients")), ["0 clients", "1 client", "1,200 clients"]);
   assert.deepEqual([4.25, 90, 600, 9000, 250_000].map(duration), ["4.3 s", "90 s", "10 min", "2.5 h", "2.9 days"]);
   assert.equal(ago(null, 0), "never");
   assert.equal(ago("1970-01-01T00:00:30Z", 60_000), "30 s ago");

@@ -162,6 +162,27 @@ def test_a_window_is_as_long_as_the_time_since_the_one_before(measured: Metrics)
     assert two.starts_at.timestamp() == pytest.approx(one.starts_at.timestamp() + one.seconds, abs=0.2)
 
 
+def test_what_happens_after_quiet_minutes_is_not_told_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(recorders.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(recorders.time, "time", lambda: now[0])
+    measured = Metrics()
+    measured.count("steps")
+    measured.take()
+    for _ in range(20):
+        now[0] += 5
+        measured.count("frames_sent")
+        assert measured.take() == []
+    now[0] += 5
+    measured.count("steps", 3)
+    rows = {row.name: (row.total, row.seconds, row.starts_at.timestamp()) for row in measured.take()}
+    assert rows == {"steps": (3, 5, 1100), "frames_sent": (20, 105, 1000)}
+    now[0] += 5
+    measured.count("steps")
+    (row,) = measured.take()
+    assert (row.seconds, row.starts_at.timestamp()) == (5, 1105)
+
+
 def test_a_gauge_gives_its_level_over_time_and_is_silent_at_zero(
     measured: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:

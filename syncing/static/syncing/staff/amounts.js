@@ -37,6 +37,9 @@ export const milliseconds = (ms) => (ms >= 1000 ? `${number(ms / 1000)} s` : `${
 /** @param {number} value */
 export const whole = (value) => number(value);
 
+/** 1 client, 2 clients. @param {number} value @param {string} one @param {string} several */
+export const counted = (value, one, several) => `${number(value)} ${value === 1 ? one : several}`;
+
 /** How long: 4 s, 3 min, 2.5 h, 3 days. @param {number} seconds */
 export function duration(seconds) {
   if (seconds < 10) return `${rounded(seconds, 1)} s`;

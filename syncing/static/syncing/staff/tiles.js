@@ -1,7 +1,7 @@
 // @ts-check
 /** What the tiles say, and the bars and lists below: from a status and from what stands now. Pure, but for the drawing. */
 
-import { ago, bytes, bytesPerSecond, duration, milliseconds, number, perSecond } from "./amounts.js";
+import { ago, bytes, bytesPerSecond, counted, duration, milliseconds, number, perSecond } from "./amounts.js";
 import { html, table } from "./draw.js";
 import { bars } from "./plots.js";
 
@@ -19,7 +19,7 @@ export function ofStatus(status) {
   return {
     health: {
       figure: `${health.status} ${health.score}`,
-      hint: health.issues.length ? `${health.issues.length} ${health.issues.length === 1 ? "issue" : "issues"}, see below` : "nothing is wrong",
+      hint: health.issues.length ? `${counted(health.issues.length, "issue", "issues")}, see below` : "nothing is wrong",
       level: health.status,
     },
     changes: {
@@ -38,7 +38,7 @@ export function ofStatus(status) {
       figure: number(status.clients),
       hint: status.clients_behind
         ? `${number(status.clients_behind)} behind, up to ${duration(status.lag_seconds)}`
-        : `on ${status.processes.length} ${status.processes.length === 1 ? "process" : "processes"}, none behind`,
+        : `on ${counted(status.processes.length, "process", "processes")}, none behind`,
       level: status.clients_behind ? "warning" : null,
     },
     bandwidth: { figure: bytesPerSecond(status.bandwidth_bytes_per_second), hint: "to all clients, in the last minute" },
@@ -122,7 +122,7 @@ export function drawNow(plotOf, now) {
     now.processes.map((/** @type {any} */ one) => ({
       label: one.name,
       value: Math.max(one.clients, 0.01),
-      told: `${number(one.clients)} clients, ${one.behind ? `${number(one.behind)} behind, ` : ""}${bytesPerSecond(one.bytes_per_second)}`,
+      told: `${counted(one.clients, "client", "clients")}, ${one.behind ? `${number(one.behind)} behind, ` : ""}${bytesPerSecond(one.bytes_per_second)}`,
     })),
     "No server process answers. Start one: manage.py serve.",
   );
