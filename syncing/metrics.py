@@ -185,8 +185,8 @@ class Metrics:
         """What was recorded since the last time that it was taken.
 
         Nothing, if there is only what idles on a server where nothing happens, unless it has waited for long, or is
-        asked for by `idle_too`: a quiet server should write nothing. What happens then did not happen before, so windows
-        of what idles are longer than those of all else.
+        asked for by `idle_too`: a quiet server should write nothing. What happens after such a time did not happen in
+        it, so windows of what idles are longer than those of all else.
         """
         self._probe()
         waiting = [one for one in list(self._series.values()) if one.waits]
