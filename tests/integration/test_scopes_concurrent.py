@@ -126,6 +126,31 @@ def test_who_moves_without_seeing_what_was_committed_since_is_refused_and_tries_
     assert scopes(world) == {f"p:{world['project']}"}
 
 
+def test_a_trace_is_left_once_in_a_transaction_and_is_no_change(
+    pair: tuple[Connection, Connection], world: dict[str, object]
+) -> None:
+    _, writer = pair
+
+    def row() -> Any:
+        return writer.execute(
+            "SELECT ctid, sync_version, updated_at FROM sessions WHERE id = %(session)s", world
+        ).fetchone()
+
+    def logged() -> Any:
+        return writer.execute("SELECT count(*), max(table_name) FROM sync_events WHERE id > %s", [newest]).fetchone()
+
+    (newest,) = writer.execute("SELECT max(id) FROM sync_events").fetchone() or ()
+    (place, *before), new = row(), CHILDREN["a new memory"]
+    writer.execute(new, world)
+    (trace, *after) = row()
+    assert trace != place
+    assert after == before
+    for _ in range(3):
+        writer.execute(new, world)
+    assert row() == (trace, *before)
+    assert logged() == (4, "memory")
+
+
 @pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
 @pytest.mark.parametrize("child", CHILDREN)
 def test_who_writes_without_seeing_a_move_is_refused_and_tries_again(

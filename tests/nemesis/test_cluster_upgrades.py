@@ -33,7 +33,7 @@ def without_mood(folder: Path, cluster: Cluster, like: Version) -> Version:
     version = Version(folder, cluster.url, like)
     version.undeclare("mood")
     version.drop(MOOD)
-    version.make_migration("0004_no_mood")
+    version.make_migration("no_mood")
     return version
 
 
@@ -43,7 +43,7 @@ def with_temper(folder: Path, cluster: Cluster, like: Version) -> Version:
     version.undeclare("mood")
     version.declare("temper")
     version.replace("memory/models.py", MOOD, TEMPER)
-    text = version.make_migration("0004_temper", answers="y\n").read_text()
+    text = version.make_migration("temper", answers="y\n").read_text()
     assert "RenameField" in text
     return version
 
@@ -70,7 +70,8 @@ async def test_a_column_is_dropped_in_the_right_order_and_nobody_is_disconnected
     first = await asyncio.to_thread(moody, tmp_path / "first", cluster.url)
     await asyncio.to_thread(first.migrate)
     second = await asyncio.to_thread(without_mood, tmp_path / "second", cluster, first)
-    second.mark_after_rollout(second.folder / "memory" / "migrations" / "0004_no_mood.py")
+    waits = second.migration("no_mood")
+    second.mark_after_rollout(waits)
     old = await asyncio.to_thread(produce, own_site, code=first.folder)
     cast = Cast.enter(own_site)
     row = own_site.memory("one", user_id=cast.bob.id, mood="wild")
@@ -79,8 +80,8 @@ async def test_a_column_is_dropped_in_the_right_order_and_nobody_is_disconnected
         await one.shows("memory", row)
         # The newer version starts beside the older one; the migration waits.
         new = await asyncio.to_thread(produce, own_site, code=second.folder)
-        assert any("memory.0004_no_mood" in line and "wait" in line for line in new.output)
-        assert "memory.0004_no_mood" in await asyncio.to_thread(second.manage, "check", "--database", "default")
+        assert any(f"memory.{waits.stem}" in line and "wait" in line for line in new.output)
+        assert f"memory.{waits.stem}" in await asyncio.to_thread(second.manage, "check", "--database", "default")
         async with back(new, cast.bob, deepcopy(one.replica)) as other:  # both go on from here
             resumed = {answer["id"]: answer["resumed"] for answer in await other.resume(**EVERYTHING)}
             assert {id_ for id_, goes_on in resumed.items() if not goes_on} == {"memory"}
@@ -199,7 +200,7 @@ async def test_a_column_is_renamed_over_two_releases_and_nobody_is_disconnected_
         models.write_text(
             models.read_text().replace("\nclass Memory(", f"\nimport pgtrigger  # noqa{ALIKE}class Memory(")
         )
-        file = version.make_migration("0004_temper")
+        file = version.make_migration("temper")
         text = file.read_text()
         end = text.rindex("    ]\n")
         file.write_text(f"{text[:end]}        {COPY},\n{text[end:]}")
@@ -212,7 +213,7 @@ async def test_a_column_is_renamed_over_two_releases_and_nobody_is_disconnected_
         version.drop(MOOD)
         models = version.folder / "memory" / "models.py"
         models.write_text(models.read_text().replace(ALIKE.lstrip("\n"), ""))
-        version.mark_after_rollout(version.make_migration("0005_no_mood"))
+        version.mark_after_rollout(version.make_migration("no_mood"))
         return version
 
     old = await asyncio.to_thread(produce, own_site, code=first.folder)

@@ -209,21 +209,26 @@ async def test_a_checkpoint_whose_snapshot_is_taken_before_the_lock(cluster: Clu
     assert any("steps back" in one for one in violations), violations
 
 
-WITHOUT_LOCK = """
+#: In the trigger that stamps a new memory.
+WITHOUT = """
     DO $$ BEGIN
         EXECUTE (
-            SELECT replace(pg_get_functiondef(p.oid), 'FOR NO KEY UPDATE', '') FROM pg_proc p
+            SELECT regexp_replace(pg_get_functiondef(p.oid), '{pattern}', '', 'g') FROM pg_proc p
             WHERE p.oid = (SELECT tgfoid FROM pg_trigger
-                WHERE tgrelid = 'public.memory'::regclass AND tgname LIKE 'pgtrigger_zz_stamp_insert%%'));
+                WHERE tgrelid = 'public.memory'::regclass AND tgname LIKE 'pgtrigger_zz_stamp_insert%'));
     END $$
 """
+WITHOUT_TRACE = WITHOUT.format(pattern=r"UPDATE public\.sessions[^;]*;")
+WITHOUT_LOCK = WITHOUT.format(pattern="FOR NO KEY UPDATE")
 
 
 async def test_a_scope_that_is_derived_without_locking_the_parent(cluster: Cluster, tmp_path: Path) -> None:
     """A memory that is written while its session moves keeps the old scope for ever."""
     async with scene(cluster, tmp_path) as campaign:
         stage = campaign.stage
-        cluster.sql(WITHOUT_LOCK)
+        with cluster.connect() as connection:
+            connection.execute(WITHOUT_TRACE)  # which would wait, as the lock does
+            connection.execute(WITHOUT_LOCK)
         await campaign.enter(stage.people[0], "sessions", "memory")
         await campaign.enter(stage.people[1], "sessions", "memory")
         session = stage.groups[0].session
@@ -232,6 +237,31 @@ async def test_a_scope_that_is_derived_without_locking_the_parent(cluster: Clust
             m.commit()
         violations = await campaign.verdict()
     assert any("memory where {} in p:" in one for one in violations), violations
+
+
+@pytest.mark.parametrize("traced", [True, False])
+async def test_a_memory_that_leaves_no_trace_on_its_session(cluster: Cluster, tmp_path: Path, traced: bool) -> None:
+    """Who moves the session by a snapshot from before it leaves it behind; with the trace the move is refused."""
+    async with scene(cluster, tmp_path) as campaign:
+        stage = campaign.stage
+        if not traced:
+            with cluster.connect() as connection:
+                connection.execute(WITHOUT_TRACE)
+        await campaign.enter(stage.people[0], "sessions", "memory")
+        session = stage.groups[0].session
+        with held(cluster, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ") as mover:
+            mover.execute("SELECT FROM public.sessions")
+            campaign.site.memory("left behind", session_id=session)
+            move = ("UPDATE public.sessions SET project_id = %s WHERE id = %s", [stage.projects[1], session])
+            if traced:
+                with pytest.raises(psycopg.errors.SerializationFailure):
+                    mover.execute(*move)
+                mover.rollback()
+            mover.execute(*move)
+            mover.commit()
+        violations = await campaign.verdict()
+    assert bool(violations) is not traced, violations
+    assert traced or any("memory where {} in p:" in one for one in violations), violations
 
 
 @pytest.mark.parametrize("plant", ["none", "lost_tails_are_thinned"])

@@ -85,10 +85,13 @@ class Version:
     # -- migrations --------------------------------------------------------------------------------------------------
 
     def make_migration(self, name: str, *, answers: str = "") -> Path:
-        """By `makemigrations`; the file. answers: to what it asks."""
-        said = self.manage("makemigrations", "memory", "--name", name.partition("_")[2], answers=answers)
-        file = self.folder / "memory" / "migrations" / f"{name}.py"
-        assert file.exists(), said
+        """By `makemigrations`; the file, which it numbers. answers: to what it asks."""
+        self.manage("makemigrations", "memory", "--name", name, answers=answers)
+        return self.migration(name)
+
+    def migration(self, name: str) -> Path:
+        """Of memories, whatever its number."""
+        (file,) = (self.folder / "memory" / "migrations").glob(f"[0-9][0-9][0-9][0-9]_{name}.py")
         return file
 
     def mark_after_rollout(self, file: Path) -> None:
@@ -118,5 +121,5 @@ def moody(folder: Path, database_url: str) -> Version:
     version = Version(folder, database_url)
     version.add(MOOD)
     version.declare("mood")
-    version.make_migration("0003_mood")
+    version.make_migration("mood")
     return version
