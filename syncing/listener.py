@@ -58,6 +58,7 @@ class Feed:
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._pipeline: Pipeline
         self._wake = asyncio.Event()
+        self._listens_to: int | None = None  # the descriptor for which we are registered
         self._round_wanted = False
         self._gate: int | None = None
         self._gate_held = False
@@ -351,23 +352,34 @@ class Feed:
 
     async def _sleep(self, seconds: float | None) -> None:
         """Until a notification, a wake or the time is over."""
-        loop = asyncio.get_running_loop()
-        descriptor = self.connection.fileno()
-        loop.add_reader(descriptor, self._readable)
+        self._listen()
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._wake.wait()
         finally:
-            loop.remove_reader(descriptor)
+            self._listen_no_more()
         self._wake.clear()
 
+    def _listen(self) -> None:
+        self._listens_to = self.connection.fileno()
+        asyncio.get_running_loop().add_reader(self._listens_to, self._readable)
+
+    def _listen_no_more(self) -> None:
+        if self._listens_to is not None:
+            asyncio.get_running_loop().remove_reader(self._listens_to)
+            self._listens_to = None
+
     def _readable(self) -> None:
+        # libpq closes the socket of a connection that is lost, and the next one to be opened, a client's, gets its
+        # number: with ours still registered for it the event loop would be deaf to that one.
+        self._listen_no_more()
         try:
             self.connection.pgconn.consume_input()
         except psycopg.OperationalError:
             self._wake.set()  # the next statement tells
             return
+        self._listen()
         self._hear()
 
     def _hear(self) -> None:

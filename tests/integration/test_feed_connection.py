@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -11,6 +13,7 @@ import pytest
 
 from syncing import listener, log
 from tests.feeds import (
+    PATIENCE,
     Database,
     EmptyRound,
     WatchedFeed,
@@ -23,6 +26,27 @@ from tests.feeds import (
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Succeeded(WatchedFeed):
+    """The moment its connection is lost, another socket is opened that gets the number of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard = asyncio.Event()
+
+    def _readable(self) -> None:
+        descriptor = self.connection.fileno()
+        super()._readable()
+        if self.connection.closed:
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                os.fstat(descriptor)
+            self.sockets = socket.socketpair()  # they get the lowest numbers that are free
+            near, far = sorted(self.sockets, key=lambda one: one.fileno() != descriptor)
+            assert near.fileno() == descriptor
+            asyncio.get_running_loop().add_reader(near, self.heard.set)
+            far.send(b"hello")
+
 
 Lose = Callable[[WatchedFeed, Database], Awaitable[None]]
 
@@ -55,6 +79,18 @@ async def unanswered(feed: WatchedFeed, killer: Database) -> None:
     await add(killer)
     await stop.reached.wait()
     stop.fail(psycopg.OperationalError("the connection was lost before COMMIT was answered"))
+
+
+async def test_who_comes_when_the_feed_loses_its_connection_is_heard() -> None:
+    async with running(Succeeded()) as feed, connected() as (killer,):
+        await feed.until(lambda: feed.state == "asleep", "the feed sleeps")
+        await terminate(killer, feed.pid)
+        async with asyncio.timeout(PATIENCE):
+            await feed.heard.wait()
+        await feed.until(lambda: feed.connections == 2, "the feed is connected again")
+        for one in feed.sockets:
+            asyncio.get_running_loop().remove_reader(one)
+            one.close()
 
 
 @pytest.mark.parametrize("lose", [idle, awake, taking, unanswered], ids=lambda lose: lose.__name__)
