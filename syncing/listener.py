@@ -22,6 +22,7 @@ from syncing import log, questions
 from syncing.audience import Audience
 from syncing.continuity import direct_gate, one_row, recognise_cluster, still_there, terminate_frozen
 from syncing.databases import conninfo
+from syncing.listening import Listening
 from syncing.log import Batch, Checkpoint, Moment, Step, Taken
 from syncing.pipeline import Pipeline, Statement, TextRow
 from syncing.questions import QUESTIONS, SESSION
@@ -58,7 +59,7 @@ class Feed:
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._pipeline: Pipeline
         self._wake = asyncio.Event()
-        self._listens_to: int | None = None  # the descriptor for which we are registered
+        self._listening = Listening(self._hear, self._wake.set)  # of what was lost the next statement tells
         self._round_wanted = False
         self._gate: int | None = None
         self._gate_held = False
@@ -352,35 +353,14 @@ class Feed:
 
     async def _sleep(self, seconds: float | None) -> None:
         """Until a notification, a wake or the time is over."""
-        self._listen()
+        self._listening.begin(self.connection)
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._wake.wait()
         finally:
-            self._listen_no_more()
+            self._listening.end()
         self._wake.clear()
-
-    def _listen(self) -> None:
-        self._listens_to = self.connection.fileno()
-        asyncio.get_running_loop().add_reader(self._listens_to, self._readable)
-
-    def _listen_no_more(self) -> None:
-        if self._listens_to is not None:
-            asyncio.get_running_loop().remove_reader(self._listens_to)
-            self._listens_to = None
-
-    def _readable(self) -> None:
-        # libpq closes the socket of a connection that is lost, and the next one to be opened, a client's, gets its
-        # number: with ours still registered for it the event loop would be deaf to that one.
-        self._listen_no_more()
-        try:
-            self.connection.pgconn.consume_input()
-        except psycopg.OperationalError:
-            self._wake.set()  # the next statement tells
-            return
-        self._listen()
-        self._hear()
 
     def _hear(self) -> None:
         while note := self.connection.pgconn.notifies():

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from syncing import listener, log
+from syncing.listening import Listening
 from tests.feeds import (
     PATIENCE,
     Database,
@@ -26,26 +27,6 @@ from tests.feeds import (
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-class Succeeded(WatchedFeed):
-    """The moment its connection is lost, another socket is opened that gets the number of its own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.heard = asyncio.Event()
-
-    def _readable(self) -> None:
-        descriptor = self.connection.fileno()
-        super()._readable()
-        if self.connection.closed:
-            with pytest.raises(OSError, match="Bad file descriptor"):
-                os.fstat(descriptor)
-            self.sockets = socket.socketpair()  # they get the lowest numbers that are free
-            near, far = sorted(self.sockets, key=lambda one: one.fileno() != descriptor)
-            assert near.fileno() == descriptor
-            asyncio.get_running_loop().add_reader(near, self.heard.set)
-            far.send(b"hello")
 
 
 Lose = Callable[[WatchedFeed, Database], Awaitable[None]]
@@ -81,14 +62,30 @@ async def unanswered(feed: WatchedFeed, killer: Database) -> None:
     stop.fail(psycopg.OperationalError("the connection was lost before COMMIT was answered"))
 
 
-async def test_who_comes_when_the_feed_loses_its_connection_is_heard() -> None:
-    async with running(Succeeded()) as feed, connected() as (killer,):
+async def test_who_comes_when_the_feed_loses_its_connection_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The moment it is lost, another socket is opened that gets the number of its own."""
+    heard, sockets, readable = asyncio.Event(), list[socket.socket](), Listening._readable
+
+    def succeeded(listening: Listening, connection: Database) -> None:
+        descriptor = connection.fileno()
+        readable(listening, connection)
+        if connection.closed:
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                os.fstat(descriptor)
+            sockets.extend(socket.socketpair())  # they get the lowest numbers that are free
+            near, far = sorted(sockets, key=lambda one: one.fileno() != descriptor)
+            assert near.fileno() == descriptor
+            asyncio.get_running_loop().add_reader(near, heard.set)
+            far.send(b"hello")
+
+    monkeypatch.setattr(Listening, "_readable", succeeded)
+    async with following() as feed, connected() as (killer,):
         await feed.until(lambda: feed.state == "asleep", "the feed sleeps")
         await terminate(killer, feed.pid)
         async with asyncio.timeout(PATIENCE):
-            await feed.heard.wait()
+            await heard.wait()
         await feed.until(lambda: feed.connections == 2, "the feed is connected again")
-        for one in feed.sockets:
+        for one in sockets:
             asyncio.get_running_loop().remove_reader(one)
             one.close()
 
