@@ -16,7 +16,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-#: What libpq understands of Django's connection parameters; the name we give ourselves.
+#: What libpq understands of Django's connection parameters, but for the name, which we give ourselves.
 LIBPQ = {option.keyword.decode() for option in pq.Conninfo.get_defaults()} - {"application_name"}
 NAMES = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
 

@@ -57,6 +57,13 @@ def waits_for(second: Connection, work: Callable[[], object]) -> Future[object]:
     raise AssertionError("it did not wait")
 
 
+def begin(connection: Connection, isolation: str) -> None:
+    """A transaction that sees what is committed by now, and nothing later; and all that follow it on the connection."""
+    connection.execute(f"SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL {isolation}")
+    connection.commit()
+    connection.execute("SELECT FROM sessions")
+
+
 def scopes(world: dict[str, object]) -> set[str]:
     """Of the session, its messages and its memories, but for those that are a project's of their own."""
     session = Session.objects.get(pk=world["session"])
@@ -113,9 +120,7 @@ def test_who_moves_without_seeing_what_was_committed_since_is_refused_and_tries_
     pair: tuple[Connection, Connection], world: dict[str, object], child: str, isolation: str
 ) -> None:
     mover, writer = pair
-    mover.execute(f"SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL {isolation}")
-    mover.commit()
-    mover.execute("SELECT FROM sessions")
+    begin(mover, isolation)
     writer.execute(CHILDREN[child], world)
     writer.commit()
     with pytest.raises(psycopg.errors.SerializationFailure):
@@ -157,9 +162,7 @@ def test_who_writes_without_seeing_a_move_is_refused_and_tries_again(
     pair: tuple[Connection, Connection], world: dict[str, object], child: str, isolation: str
 ) -> None:
     mover, writer = pair
-    writer.execute(f"SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL {isolation}")
-    writer.commit()
-    writer.execute("SELECT FROM sessions")
+    begin(writer, isolation)
     mover.execute(MOVE, world)
     mover.commit()
     with pytest.raises(psycopg.errors.SerializationFailure):
